@@ -1,0 +1,3 @@
+"""Networks trained by Equilibrium Propagation: dynamics, learning, attacks, and the book's results."""
+
+__version__ = "0.1.0"

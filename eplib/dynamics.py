@@ -1,0 +1,264 @@
+"""Free and nudged phases of an EP-CNN in closed form: convolution, stored arg-max, transposed convolution.
+
+One update of layer l (states s, activation σ(u) = clip(u / 2, 0, 1)) is
+
+    u_l = maxpool(W_l ∗ s_{l-1} + b_l) + W_{l+1}ᵀ ∗ unpool(s_{l+1}, k_{l+1}) [+ β W_oᵀ (onehot(y) − softmax(z)) at the top]
+    s_l ← σ(u_l)
+
+where k_{l+1} is the arg-max inside W_{l+1} ∗ s_l + b_{l+1}: exactly σ(∂Φ_β/∂s_l) of `EPCNN.primitive`, without autograd.
+An order says which layers update together: all (synchronous, the paper), one after the other (forward, backward)
+or every second one (even-odd).
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from eplib.checks import InputError, check_labels, one_of
+
+ORDERS = ("synchronous", "even-odd", "forward", "backward")
+
+
+def groups(order, depth):
+    """The layers (0-based) that update together, group after group, in one step of `order`."""
+    layers = tuple(range(depth))
+    if one_of("order", order, ORDERS) == "synchronous":
+        return (layers,)
+    if order == "even-odd":
+        return tuple(g for g in (layers[1::2], layers[0::2]) if g)
+    return tuple((l,) for l in (layers if order == "forward" else reversed(layers)))
+
+
+def nudged_order(order):
+    """The order of the nudged phases that belongs to a free phase in `order`: synchronous stays, others go backward."""
+    return "synchronous" if order == "synchronous" else "backward"
+
+
+@dataclass(frozen=True)
+class Equilibrium:
+    """Where a phase ended.
+
+    states: L tensors [N, C, H, W]. residual: [N], the largest |one more synchronous step − state| over an image's
+    units. steps: steps taken. image_steps: [N], the same per image (they differ only with a tolerance).
+    logits: [N, classes]. trajectory: with `record`, {"logits": [steps, N, classes], "change": [steps, N]} where
+    change is the largest |new − old state| of an image in that step; otherwise None.
+    """
+
+    states: tuple
+    residual: torch.Tensor
+    steps: int
+    image_steps: torch.Tensor
+    logits: torch.Tensor
+    trajectory: dict | None = None
+
+
+@torch.no_grad()
+def settle(net, images, steps=None, order=None, labels=None, beta=0.0, start=None, arg_max="live", tolerance=None,
+           record=False):
+    """Run one phase and return its `Equilibrium`.
+
+    images: [N, C, H, W] in [0, 1]. steps, order: default to the network's own. labels, beta: the nudge; beta is a
+    number or one number per image. start: states to begin from (default zeros), or an Equilibrium. arg_max: "live", or
+    "frozen" at `start`. tolerance: an image freezes after the first step that changes none of its units by more than
+    this; every image is judged alone, so the rest of the batch never matters. record: keep the trajectory.
+    Raises InputError for images, labels, order or steps that do not fit.
+    """
+    net.check(images)
+    steps, order = net.steps if steps is None else steps, order or net.order
+    one_of("arg_max", arg_max, ("live", "frozen"))
+    if steps < 0:
+        raise InputError(f"steps = {steps}: give 0 or more")
+    nudge = None
+    if labels is not None:
+        check_labels(labels, images, net.classes)
+        nudge = Nudge(net, labels, beta)
+    elif torch.as_tensor(beta).ne(0).any():
+        raise InputError(f"beta = {beta} without labels: a nudged phase needs labels")
+    states = start.states if isinstance(start, Equilibrium) else start
+    phase = Phase(net, drive(net, images), _checked(net, images, states), nudge=nudge)
+    if arg_max == "frozen":
+        phase.freeze()
+    return _run(phase, steps, groups(order, len(net.convs)), tolerance, record)
+
+
+def _run(phase, steps, schedule, tolerance, record):
+    count = phase.states[0].shape[0]
+    taken = torch.zeros(count, dtype=torch.long, device=phase.states[0].device)
+    active = torch.ones_like(taken, dtype=torch.bool)
+    logits, changes = [], []
+    for _ in range(steps):
+        before = tuple(phase.states)
+        phase.step(schedule)
+        taken += active
+        if tolerance is not None:
+            phase.restore(before, ~active)
+        if tolerance is not None or record:
+            change = largest_change(before, phase.states)
+            logits.append(phase.logits() if record else None)
+            changes.append(change)
+        if tolerance is not None:
+            active = active & (change > tolerance)
+            if not active.any():
+                break
+    trajectory = {"logits": torch.stack(logits), "change": torch.stack(changes)} if record and changes else None
+    return Equilibrium(tuple(phase.states), phase.residual(), int(taken.max()), taken, phase.logits(), trajectory)
+
+
+class Phase:
+    """A batch of states on its way to an equilibrium: the hot path, without checks.
+
+    drive: a `Drive`. states: L tensors, or None for zeros.
+    nudge: None or a `Nudge`. With `tape` set to a list, every update is appended to it for `eplib.gradients`.
+    """
+
+    def __init__(self, net, drive, states=None, nudge=None):
+        self.layers = [(c.weight, c.bias, c.padding) for c in net.convs]
+        self.head = partial(F.linear, weight=net.readout.weight, bias=net.readout.bias)
+        self.nudge, self.tape, self.frozen = nudge, None, None
+        self.silent = [states is None] * len(self.layers)  # an untouched zero state sends nothing down
+        self.states = list(zero_states(net, drive.pooled)) if states is None else list(states)
+        self.below = [(drive.pooled, drive.codes)] + [None] * (len(self.layers) - 1)
+
+    def freeze(self):
+        """From now on use the arg-max codes of the present states in every layer."""
+        self.frozen = [self.pooled(l)[1] for l in range(len(self.layers))]
+
+    def pooled(self, l):
+        """(pooled pre-activation, arg-max codes) of layer l given the layer below; computed once per state below."""
+        if self.below[l] is None:
+            weight, bias, padding = self.layers[l]
+            z = F.conv2d(self.states[l - 1], weight, bias, padding=padding)
+            if self.frozen is None:
+                self.below[l] = F.max_pool2d(z, 2, return_indices=True)
+            else:
+                self.below[l] = gather(z, self.frozen[l]), self.frozen[l]
+        return self.below[l]
+
+    def codes(self, l):
+        return self.pooled(l)[1] if self.frozen is None else self.frozen[l]
+
+    def feedback(self, l):
+        """What layer l + 1 sends down to layer l."""
+        weight, _, padding = self.layers[l + 1]
+        return send_down(self.states[l + 1], self.codes(l + 1), weight, padding, self.states[l].shape)
+
+    def field(self, l):
+        """u_l = ∂Φ_β/∂s_l, a new tensor."""
+        if l < len(self.layers) - 1:
+            return self.pooled(l)[0] if self.silent[l + 1] else self.feedback(l).add_(self.pooled(l)[0])
+        u = self.pooled(l)[0]
+        return u if self.nudge is None else u + self.nudge(self.logits()).view_as(u)
+
+    def step(self, schedule):
+        """One step: every group of layers of `schedule` updates from the states left by the group before."""
+        for group in schedule:
+            fields = [self.field(l) for l in group]
+            if self.tape is not None:
+                self.tape.append([self.record(l, u) for l, u in zip(group, fields, strict=True)])
+            for l, u in zip(group, fields, strict=True):
+                self.put(l, activation(u))
+
+    def record(self, l, u):
+        """The linear map of one update: (layer, where σ has slope ½, codes of layer l, codes of layer l + 1 or None)."""
+        above = None if l == len(self.layers) - 1 or self.silent[l + 1] else compact(self.codes(l + 1), self.states[l])
+        below = None if l == 0 else compact(self.pooled(l)[1], self.states[l - 1])
+        return l, (u > 0) & (u < 2), below, above
+
+    def put(self, l, state):
+        self.states[l], self.silent[l] = state, False
+        if l + 1 < len(self.layers):
+            self.below[l + 1] = None
+
+    def restore(self, states, rows):
+        """Put the rows (bool [N]) of earlier states back."""
+        for l, old in enumerate(states):
+            self.put(l, torch.where(rows.view(-1, 1, 1, 1), old, self.states[l]))
+
+    def logits(self):
+        return self.head(self.states[-1].flatten(1))
+
+    def residual(self):
+        """[N]: the largest |one more synchronous step − state| over an image's units."""
+        updated = [activation(self.field(l)) for l in range(len(self.layers))]
+        return largest_change(self.states, updated)
+
+
+class Nudge:
+    """β W_oᵀ (onehot(y) − softmax(z)) for a batch: the pull of the loss on the last state, [N, features]."""
+
+    def __init__(self, net, labels, beta):
+        self.weight = net.readout.weight
+        self.target = F.one_hot(labels, net.classes).to(self.weight.dtype)
+        self.beta = torch.as_tensor(beta, dtype=self.weight.dtype, device=self.weight.device).reshape(-1, 1)
+
+    def __call__(self, logits):
+        return (self.beta * (self.target - logits.softmax(1))) @ self.weight
+
+
+def activation(u):
+    """The hard sigmoid σ(u) = clip(u / 2, 0, 1)."""
+    return (u * 0.5).clamp_(0, 1)
+
+
+class Drive(NamedTuple):
+    """What an image sends into the network, constant through every phase: of the first layer, and the image itself."""
+
+    pooled: torch.Tensor
+    codes: torch.Tensor
+    image: torch.Tensor  # normalised
+
+
+def drive(net, images):
+    """The `Drive` of images [N, C, H, W] in [0, 1]."""
+    conv, image = net.convs[0], net.normalise(images)
+    z = F.conv2d(image, conv.weight, conv.bias, padding=conv.padding)
+    return Drive(*F.max_pool2d(z, 2, return_indices=True), image)
+
+
+def zero_states(net, like):
+    """All-zero states for a batch as large as that of the tensor `like`."""
+    return tuple(like.new_zeros((len(like), *shape)).contiguous(memory_format=torch.channels_last)
+                 for shape in net.shapes)
+
+
+def gather(z, codes):
+    """The entries of z [N, C, H, W] at the places `codes` [N, C, h, w] (flat within each H×W plane)."""
+    n, c, h, w = codes.shape
+    rows = z.permute(0, 2, 3, 1).reshape(n, -1, c)
+    picked = rows.gather(1, codes.permute(0, 2, 3, 1).reshape(n, -1, c))
+    return picked.view(n, h, w, c).permute(0, 3, 1, 2)
+
+
+def unpool(pooled, codes, padding, shape):
+    """Every entry of `pooled` at its code's place in the plane of the convolution that fed a layer of `shape`, else 0."""
+    size = [side + 2 * p - 2 for side, p in zip(shape[-2:], padding, strict=True)]
+    return F.max_unpool2d(pooled, codes, 2, output_size=size)
+
+
+def send_down(state, codes, weight, padding, shape):
+    """Wᵀ ∗ unpool(state, codes): the transpose of convolution and pooling, into a layer of `shape`."""
+    return F.conv_transpose2d(unpool(state, codes, padding, shape), weight, padding=padding)
+
+
+def compact(codes, fed_by):
+    """Codes in one byte each instead of eight (two for large planes); `fed_by` is the state below the pooling."""
+    height, width = fed_by.shape[-2:]
+    return codes.to(torch.uint8 if height * width <= 256 else torch.int16)
+
+
+def largest_change(old, new):
+    """[N]: the largest |new − old| over all units of an image."""
+    return torch.stack([(a - b).abs().amax(dim=(1, 2, 3)) for a, b in zip(old, new, strict=True)]).amax(dim=0)
+
+
+def _checked(net, images, states):
+    if states is None:
+        return None
+    expected = [(len(images), *shape) for shape in net.shapes]
+    if [tuple(s.shape) for s in states] != expected:
+        raise InputError(f"start with states of shapes {[list(s.shape) for s in states]}: this network and batch need"
+                         f" {[list(e) for e in expected]}")
+    return [s.to(net.mean.dtype).contiguous(memory_format=torch.channels_last) for s in states]
