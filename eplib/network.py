@@ -42,8 +42,8 @@ class EPCNN(nn.Module):
         pairs = zip((in_channels, *channels[:-1]), channels, paddings, strict=True)
         self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=p) for a, b, p in pairs)
         self.readout = nn.Linear(self.shapes[-1].numel(), classes)
-        self.register_buffer("mean", _per_channel(mean, in_channels))
-        self.register_buffer("std", _per_channel(std, in_channels))
+        self.register_buffer("mean", per_channel(mean, in_channels))
+        self.register_buffer("std", per_channel(std, in_channels))
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images):
@@ -86,6 +86,7 @@ def state_shapes(channels, paddings, image_size):
     return tuple(shapes)
 
 
-def _per_channel(value, channels):
+def per_channel(value, channels):
+    """A number or one per channel, as [1, C, 1, 1]."""
     value = torch.as_tensor(value, dtype=torch.get_default_dtype()).flatten()
     return value.expand(channels).clone().view(1, channels, 1, 1)

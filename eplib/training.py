@@ -1,0 +1,141 @@
+"""One training loop for every kind of model: data, gradient, optimiser, record, checkpoint.
+
+`python -m eplib train --model ep-cnn --dataset sample --scale quick --seed 0`
+"""
+
+import time
+from dataclasses import asdict
+
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+from eplib import baselines, checkpoints, data, dynamics, learning, scales
+from eplib.checks import InputError
+
+BLOW_UP = 1e3  # a gradient this many times larger than the weights it belongs to has exploded
+
+
+def train(model, dataset, scale, seed, out, progress=True, device=None):
+    """Train `model` as the row of `scale` says and write its checkpoint into the folder `out`; returns the path.
+
+    The last `validation` training images in canonical order are held out and never trained on; test images are never
+    looked at. The same arguments give the same weights on the same kind of processor. Raises InputError for unknown
+    names, and when a gradient is not finite or explodes.
+    """
+    row, started = scales.row(scale, model), time.perf_counter()
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    train_data = data.load(dataset, "train")
+    recipe = row.recipe
+    held_out = slice(len(train_data) - recipe.validation, len(train_data))
+    images, labels = (x[:held_out.start].to(device) for x in (train_data.images, train_data.labels))
+    validation = tuple(x[held_out].to(device) for x in (train_data.images, train_data.labels))
+    net = initial(row, images, len(train_data.classes), seed).to(device)
+    if recipe.kind == "readout":
+        count = min(len(images), recipe.images_seen)
+        scores = baselines.fit_readout(net, data.as_float(images[:count]), labels[:count],
+                                       data.as_float(validation[0]), validation[1])
+        history = [{"epoch": 1, "validation_by_weight_decay": scores}]
+    else:
+        history = run(net, recipe, images, labels, validation, seed, progress)
+    training = {"recipe": asdict(recipe), "data_sha256": train_data.sha256, "history": history,
+                "seconds": round(time.perf_counter() - started, 1)}
+    return checkpoints.save(out, net, model, dataset, scale, seed, training)
+
+
+def initial(row, images, classes, seed):
+    """The untrained network of a row: framework-default initialisation from `seed`, times the recipe's gains."""
+    recipe = row.recipe
+    mean, std = recipe.normalisation or statistics(images, recipe.spread)
+    settings = dict(channels=row.channels, paddings=row.paddings, classes=classes, in_channels=images.shape[1],
+                    image_size=images.shape[-1], mean=mean, std=std)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if recipe.kind == "backprop":
+            return baselines.CNN(**settings)
+        net = baselines.EPCNN(**settings, steps=row.steps, order=row.order)
+    with torch.no_grad():
+        for conv, gain in zip(net.convs, recipe.gains or [1] * len(net.convs), strict=True):
+            conv.weight *= gain
+            conv.bias *= gain
+    return net
+
+
+def statistics(images, spread):
+    """(mean, spread × standard deviation) of each channel over uint8 images, as lists."""
+    pixels = data.as_float(images).transpose(0, 1).flatten(1).double()
+    return pixels.mean(1).tolist(), (spread * pixels.std(1)).tolist()
+
+
+def run(net, recipe, images, labels, validation, seed, progress):
+    """Train `net` in place; returns one record per epoch."""
+    iterations = recipe.images_seen // recipe.batch
+    per_epoch = len(images) // recipe.batch
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.SGD(_groups(net, recipe), lr=0.0, momentum=recipe.momentum,
+                                weight_decay=recipe.weight_decay)
+    history, started = [], time.perf_counter()
+    bar = tqdm(total=iterations, unit="batch", disable=not progress, desc="training")
+    for iteration in range(iterations):
+        if iteration % per_epoch == 0:
+            order = torch.randperm(len(images), generator=generator).to(images.device)
+        place = iteration % per_epoch * recipe.batch
+        batch = order[place:place + recipe.batch]
+        x = data.augment(data.as_float(images[batch]), generator, crop=recipe.crop)
+        phase = scales.phase_at(recipe, iteration / iterations) if recipe.kind == "ep" else None
+        net.train()
+        set_gradients(net, recipe, x, labels[batch], phase)
+        _refuse_explosion(net, iteration)
+        factor = scales.learning_rate_factor(recipe, iteration, iterations)
+        for group in optimiser.param_groups:
+            group["lr"] = group["base"] * factor
+        optimiser.step()
+        bar.update()
+        if (iteration + 1) % per_epoch == 0 or iteration + 1 == iterations:
+            accuracy = validation_accuracy(net, *validation, phase)
+            history.append({"epoch": len(history) + 1, "images_seen": (iteration + 1) * recipe.batch,
+                            "phase": phase, "learning_rate_factor": round(factor, 6),
+                            "validation_accuracy": accuracy, "seconds": round(time.perf_counter() - started, 1)})
+            bar.set_postfix(validation=f"{accuracy:.3f}")
+    bar.close()
+    return history
+
+
+def set_gradients(net, recipe, images, labels, phase):
+    """Put the gradient of the batch-mean loss into every parameter's .grad."""
+    if recipe.kind == "ep":
+        gradients = learning.weight_gradients(net, images, labels, beta=recipe.beta, free_steps=phase[0],
+                                              nudged_steps=phase[1], arg_max=recipe.arg_max)
+        for name, parameter in net.named_parameters():
+            parameter.grad = gradients[name]
+    else:
+        net.zero_grad()
+        F.cross_entropy(net(images), labels).backward()
+
+
+@torch.no_grad()
+def validation_accuracy(net, images, labels, phase=None, batch=500):
+    """Share of uint8 images classified correctly; with a `phase`, after its number of free steps."""
+    net.eval()
+    right = 0
+    for x, y in zip(images.split(batch), labels.split(batch), strict=True):
+        x = data.as_float(x)
+        logits = net(x) if phase is None else dynamics.settle(net, x, steps=phase[0]).logits
+        right += (logits.argmax(1) == y).sum().item()
+    return right / len(labels)
+
+
+def _groups(net, recipe):
+    rates = recipe.learning_rates
+    if len(rates) == 1:
+        return [{"params": list(net.parameters()), "base": rates[0]}]
+    modules = [*net.convs, net.readout]
+    return [{"params": list(m.parameters()), "base": rate} for m, rate in zip(modules, rates, strict=True)]
+
+
+def _refuse_explosion(net, iteration):
+    norms = torch.stack([torch.stack([p.grad.norm(), p.detach().norm()]) for p in net.parameters()])
+    gradient, weight = norms.norm(dim=0).tolist()
+    if not gradient < BLOW_UP * weight:  # also true for NaN
+        raise InputError(f"the gradient's norm is {gradient:.3g} at iteration {iteration + 1} with weights of norm"
+                         f" {weight:.3g}: training stopped, take smaller learning rates or nudging strength")
