@@ -117,7 +117,7 @@ class Phase:
     def __init__(self, net, drive, states=None, nudge=None):
         self.layers = [(c.weight, c.bias, c.padding) for c in net.convs]
         self.head = partial(F.linear, weight=net.readout.weight, bias=net.readout.bias)
-        self.nudge, self.tape, self.frozen = nudge, None, None
+        self.drive, self.nudge, self.tape, self.frozen = drive, nudge, None, None
         self.silent = [states is None] * len(self.layers)  # an untouched zero state sends nothing down
         self.states = list(zero_states(net, drive.pooled)) if states is None else list(states)
         self.below = [(drive.pooled, drive.codes)] + [None] * (len(self.layers) - 1)

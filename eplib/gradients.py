@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from eplib.checks import InputError, check_labels, one_of
-from eplib.dynamics import Phase, drive, gather, groups, send_down
+from eplib.dynamics import Drive, Phase, drive, gather, groups, send_down
 
 METHODS = ("unrolled", "adjoint")
 SETTLED = 1e-3  # largest residual at which the adjoint is used
@@ -55,6 +55,11 @@ class Trace:
     @property
     def logits(self):
         return self.phase.logits()
+
+    def rows(self, which):
+        """The trace of some images only (adjoint; `which` is bool [N])."""
+        phase = Phase(self.net, Drive(*(x[which] for x in self.phase.drive)), [s[which] for s in self.phase.states])
+        return Trace(self.net, phase, self.groups_per_step, self.method, self.residual[which])
 
     @torch.no_grad()
     def pull_back(self, logit_gradient, last=None):

@@ -1,0 +1,118 @@
+"""The command line: python -m eplib train | measure | run | book | benchmark (each with --help)."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from eplib.checks import InputError
+
+
+def main(arguments=None):
+    """Run one command; returns the exit status: 0, or 2 with one sentence when the user's input cannot be used."""
+    options = _parser().parse_args(arguments)
+    try:
+        outcome = options.command(options)
+    except InputError as error:
+        print(f"eplib: {error}", file=sys.stderr)
+        return 2
+    if options.json:
+        print(json.dumps(outcome))
+    else:
+        print("\n".join(f"{key}: {value}" for key, value in outcome.items()))
+    return 0
+
+
+def _train(options):
+    from eplib import checkpoints, results, scales, training
+
+    scales.row(options.scale, options.model)
+    out = Path(options.out) if options.out else results.folders(options.scale)[0] / "checkpoints" / options.scale
+    dataset = options.dataset or scales.scale(options.scale).dataset
+    path = training.train(options.model, dataset, options.scale, options.seed, out)
+    record = checkpoints.load(path).record
+    return {"checkpoint": str(path), "sha256": record["sha256"], "seconds": record["training"]["seconds"],
+            "validation_accuracy": record["training"]["history"][-1]["validation_accuracy"]}
+
+
+def _measure(options):
+    from eplib import checkpoints, measurements, results
+
+    checkpoint = checkpoints.load(options.checkpoint)
+    result = measurements.measure(checkpoint, options.attack, options.images, options.epsilon)
+    folder = Path(options.out) if options.out else results.folders(result.settings["scale"])[0] / "results"
+    path = results.save(result, folder)
+    columns = ["epsilon", "predict_steps", "order", "value", "low", "high", "n"]
+    rows = json.loads(result.table[columns].to_json(orient="records"))
+    return {"result": str(path), "clean_accuracy": result.correct_clean.mean().item(), "rows": rows}
+
+
+def _run(options):
+    from eplib import book
+
+    if options.out:
+        os.environ["EPLIB_OUT"] = str(Path(options.out).resolve() / "data")
+    parameters = {name: _value(value) for name, value in options.parameters}
+    if options.scale:
+        parameters["scale"] = options.scale
+    target = Path(options.out or "_build/runs") / f"{options.slug}.ipynb"
+    return {"notebook": str(book.execute(options.slug, target, parameters))}
+
+
+def _book(_):
+    from eplib import book
+
+    return {"page": str(book.build())}
+
+
+def _benchmark(_):
+    from eplib import benchmark
+
+    return benchmark.training_iteration()
+
+
+def _value(text):
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"parameter value {text!r} is no YAML: give a number, a word or a list such as '[0, 1]'") from error
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="python -m eplib", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="train | measure | run | book | benchmark")
+
+    def command(name, function, text):
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=function)
+        sub.add_argument("--json", action="store_true", help="print the outcome as one JSON object on the last line")
+        return sub
+
+    train = command("train", _train, "train a model and write its checkpoint")
+    train.add_argument("--model", required=True, help="a row of eplib.scales, e.g. ep-cnn or cnn")
+    train.add_argument("--dataset", help="sample, fashion-mnist, cifar10 or cifar100 (default: the scale's)")
+    train.add_argument("--scale", default="quick", help="smoke, quick, cpu or paper (default: quick)")
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--out", help="folder of the checkpoint (default: data/checkpoints/SCALE)")
+    measure = command("measure", _measure, "measure a checkpoint on test images and store the result")
+    measure.add_argument("--checkpoint", required=True, help="path of a .safetensors that train wrote")
+    measure.add_argument("--attack", required=True, help="clean, pgd-linf or pgd-l2")
+    measure.add_argument("--images", type=int, help="how many test images (default: the scale's)")
+    measure.add_argument("--epsilon", type=float, action="append", help="a perturbation size; repeat it for more")
+    measure.add_argument("--out", help="folder of results (default: data/results)")
+    run = command("run", _run, "run one chapter with papermill")
+    run.add_argument("slug", help="a chapter of _toc.yml, e.g. first-attack")
+    run.add_argument("--scale", help="best, smoke, quick, cpu or paper (default: the chapter's)")
+    run.add_argument("-p", dest="parameters", nargs=2, metavar=("NAME", "VALUE"), action="append", default=[],
+                     help="a parameter of the chapter; repeat it for more")
+    run.add_argument("--out", help="folder of the executed notebook and of all that it computes")
+    command("book", _book, "execute the chapters that changed and build _build/html")
+    command("benchmark", _benchmark, "time a training iteration against the autograd reference, in one run")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

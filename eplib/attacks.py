@@ -1,0 +1,150 @@
+"""Attacks on any classifier of this project, by torchattacks: true labels, ε in pixel units of [0, 1], clipped images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from eplib import gradients
+from eplib.checks import InputError, check_labels, one_of
+from eplib.network import EPCNN
+
+NORMS = ("linf", "l2")
+
+
+@dataclass(frozen=True)
+class ThreatModel:
+    """What an attacker may do: change an image by at most `epsilon` (pixel units of [0, 1]) in `norm`, staying in [0, 1]."""
+
+    norm: str
+    epsilon: float
+
+    def __post_init__(self):
+        one_of("norm", self.norm, NORMS)
+        if not 0 <= self.epsilon < float("inf"):
+            raise InputError(f"epsilon = {self.epsilon}: give 0 or more, in pixel units of [0, 1]")
+
+    def distance(self, images, others):
+        """[N]: the distance of two batches in this norm."""
+        difference = (images - others).flatten(1)
+        return difference.abs().amax(1) if self.norm == "linf" else difference.norm(dim=1)
+
+
+class AttackedModel(nn.Module):
+    """Network, prediction steps and gradient method as the plain `nn.Module` that attack libraries take.
+
+    net: an EPCNN or any classifier with images [N, C, H, W] in [0, 1] -> logits. steps, order: of the free phase, by
+    default the network's own. gradient: "unrolled" (exact, through those steps) or "adjoint" (for images whose residual
+    is below 1e-3; the others get the unrolled gradient and are counted in `fallbacks`). Works with and without
+    autograd. Feed-forward networks take no steps and use autograd.
+    """
+
+    def __init__(self, net, steps=None, order=None, gradient="unrolled"):
+        super().__init__()
+        self.net = net.eval()
+        self.recurrent = isinstance(net, EPCNN)
+        if not self.recurrent and (steps is not None or order is not None):
+            raise InputError(f"steps = {steps}, order = {order}: a feed-forward network has no free phase, leave them out")
+        self.gradient = one_of("gradient method", gradient, gradients.METHODS) if self.recurrent else "autograd"
+        self.steps = (net.steps if steps is None else steps) if self.recurrent else None
+        self.order = (order or net.order) if self.recurrent else None
+        self.fallbacks = 0
+
+    def forward(self, images):
+        images = _PlainLayout.apply(images)
+        if not self.recurrent:
+            return self.net(images)
+        return _Logits.apply(images, self, torch.is_grad_enabled() and images.requires_grad)
+
+
+class _PlainLayout(torch.autograd.Function):
+    """The images themselves; their gradient comes back contiguous, as torchattacks' ℓ2 attacks take it for granted."""
+
+    @staticmethod
+    def forward(_, images):
+        return images.view_as(images)
+
+    @staticmethod
+    def backward(_, pull):
+        return pull.contiguous()
+
+
+class _Logits(torch.autograd.Function):
+    """Logits after a free phase; backward by the closed forms of `eplib.gradients`."""
+
+    @staticmethod
+    def forward(context, images, attacked, differentiable):
+        method = attacked.gradient if differentiable else None
+        trace = gradients.follow(attacked.net, images, attacked.steps, attacked.order, method)
+        context.attacked, context.trace = attacked, trace
+        context.save_for_backward(images if method == "adjoint" else None)
+        return trace.logits.to(images.dtype)
+
+    @staticmethod
+    def backward(context, pull):
+        trace, attacked = context.trace, context.attacked
+        if trace.method != "adjoint" or (trace.residual < gradients.SETTLED).all():
+            return trace.pull_back(pull).to(pull.dtype), None, None
+        images, settled = context.saved_tensors[0], trace.residual < gradients.SETTLED
+        result = torch.empty_like(images)
+        if settled.any():
+            result[settled] = trace.rows(settled).pull_back(pull[settled]).to(pull.dtype)
+        unrolled = gradients.follow(attacked.net, images[~settled], attacked.steps, attacked.order, "unrolled")
+        result[~settled] = unrolled.pull_back(pull[~settled]).to(pull.dtype)
+        attacked.fallbacks += int((~settled).sum())
+        return result, None, None
+
+
+def pgd(model, images, labels, threat, steps=20):
+    """Projected gradient descent on cross-entropy with true labels: adversarial images [N, C, H, W].
+
+    `steps` steps of 2.5 ε / steps from the image itself (as published: no random start), projected to the threat model
+    and clipped to [0, 1]. model: images -> logits, differentiable in the images. Raises InputError for bad input.
+    """
+    import torchattacks
+
+    if steps < 1:
+        raise InputError(f"steps = {steps}: give 1 or more")
+    if threat.epsilon == 0:
+        return images.clone()
+    step = 2.5 * threat.epsilon / steps
+    kind = {"linf": torchattacks.PGD, "l2": torchattacks.PGDL2}[threat.norm]
+    attack = kind(model, eps=threat.epsilon, alpha=step, steps=steps, random_start=False)
+    with torch.enable_grad():
+        return attack(images.detach().contiguous(), labels).detach()
+
+
+def robust_outcomes(model, images, labels, norm, epsilons, steps, batch, progress=True):
+    """Which images stay right under PGD: (correct_clean bool [N], correct bool [len(epsilons), N]).
+
+    epsilons: ascending. An image counts as right under attack when it was right before and after; one broken at an ε
+    counts as broken at every larger ε, so only survivors are attacked and the curve falls.
+    """
+    threats = [ThreatModel(norm, e) for e in epsilons]
+    if list(epsilons) != sorted(epsilons):
+        raise InputError(f"epsilons {epsilons}: give them in ascending order")
+    model.net.check(images)
+    check_labels(labels, images, model.net.classes)
+    clean, correct = np.zeros(len(images), bool), np.zeros((len(epsilons), len(images)), bool)
+    bar = tqdm(total=len(images), unit="image", desc=f"PGD {norm}", disable=not progress)
+    for start in range(0, len(images), batch):
+        x, y = images[start:start + batch], labels[start:start + batch]
+        alive = predicted(model, x) == y
+        clean[start:start + batch] = alive.cpu()
+        for i, threat in enumerate(threats):
+            if alive.any():
+                adversarial = pgd(model, x[alive], y[alive], threat, steps)
+                alive[alive.clone()] = predicted(model, adversarial) == y[alive]
+            correct[i, start:start + batch] = alive.cpu()
+            bar.set_postfix_str(f"ε = {threat.epsilon:.3g}: {correct[i, :start + len(x)].mean():.3f} right")
+        bar.update(len(x))
+    bar.close()
+    return clean, correct
+
+
+@torch.no_grad()
+def predicted(model, images):
+    """Predicted classes, int64 [N]."""
+    return model(images).argmax(1)

@@ -1,0 +1,123 @@
+"""Chapters executed with papermill and built with Jupyter Book into _build/html.
+
+A chapter is executed again only when its notebook, its parameters, `eplib` or the stored results changed.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+from eplib import files
+from eplib.checks import InputError, one_of
+
+CHAPTERS = files.ROOT / "book"
+TIMEOUT = 3600  # seconds for one cell: a chapter that computes at quick scale takes minutes
+
+
+def slugs():
+    """The chapters in the order of _toc.yml."""
+    toc = yaml.safe_load((files.ROOT / "_toc.yml").read_text())
+    parts = toc.get("parts", [{"chapters": toc.get("chapters", [])}])
+    named = [toc["root"], *(c["file"] for part in parts for c in part["chapters"])]
+    return [Path(name).name for name in named]
+
+
+def execute(slug, out, parameters=None, progress=True):
+    """Run one chapter with papermill and write the executed notebook to the path `out`.
+
+    Raises InputError for an unknown chapter or parameter, and with the chapter's own sentence when it refuses one.
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    one_of("chapter", slug, slugs())
+    source, parameters = CHAPTERS / f"{slug}.ipynb", parameters or {}
+    for name in parameters:
+        one_of(f"parameter of chapter {slug}", name, list(papermill.inspect_notebook(str(source))))
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}")
+    os.environ["MPLBACKEND"] = "agg"
+    try:
+        papermill.execute_notebook(str(source), str(partial), parameters=parameters, kernel_name="python3",
+                                   cwd=str(files.ROOT), progress_bar=progress, execution_timeout=TIMEOUT,
+                                   start_timeout=120, log_output=False)
+    except PapermillExecutionError as error:
+        partial.unlink(missing_ok=True)
+        if error.ename == "InputError":
+            raise InputError(error.evalue) from error
+        raise
+    os.replace(partial, out)
+    return out
+
+
+def build(progress=True):
+    """Execute what changed and build the book; returns the path of its first page."""
+    stage, state_file = files.ROOT / "_build" / "src", files.ROOT / "_build" / "executed.json"
+    state = json.loads(state_file.read_text()) if state_file.exists() else {}
+    _write_headline()
+    _stage(stage)
+    common = _hash_of_inputs()
+    for i, slug in enumerate(slugs()):
+        started, target = time.perf_counter(), stage / "book" / f"{slug}.ipynb"
+        key = files.sha256((files.sha256(CHAPTERS / f"{slug}.ipynb") + common).encode())
+        if state.get(slug) == key and target.exists():
+            print(f"[{i + 1}/{len(slugs())}] {slug}: unchanged", flush=True)
+            continue
+        print(f"[{i + 1}/{len(slugs())}] {slug}: executing", flush=True)
+        execute(slug, target, progress=progress)
+        # results computed meanwhile are inputs of the next build: hash again
+        common = _hash_of_inputs()
+        state[slug] = files.sha256((files.sha256(CHAPTERS / f"{slug}.ipynb") + common).encode())
+        files.write_json(state_file, state)
+        print(f"    {time.perf_counter() - started:.0f} s", flush=True)
+    print("building pages", flush=True)
+    built = subprocess.run([sys.executable, "-m", "jupyter_book.cli.main", "build", str(stage), "--path-output",
+                            str(files.ROOT), "-W", "-n", "--keep-going", "-q"], cwd=files.ROOT)
+    page = files.ROOT / "_build" / "html" / "index.html"
+    if built.returncode or not page.exists():
+        raise RuntimeError(f"jupyter-book ended with status {built.returncode}: its messages are above")
+    return page
+
+
+def _stage(stage):
+    """Copy the configuration and everything in book/ but notebooks, which papermill writes there."""
+    for name in ("_config.yml", "_toc.yml"):
+        _copy(files.ROOT / name, stage / name)
+    for path in CHAPTERS.rglob("*"):
+        if path.is_file() and path.suffix != ".ipynb":
+            _copy(path, stage / "book" / path.relative_to(CHAPTERS))
+    for notebook in (stage / "book").glob("*.ipynb"):
+        if notebook.stem not in slugs():
+            notebook.unlink()
+
+
+def _copy(source, target):
+    if not target.exists() or source.read_bytes() != target.read_bytes():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+
+
+def _hash_of_inputs():
+    """Of eplib, the published numbers and every stored network and result (through their records)."""
+    paths = [*(files.ROOT / "eplib").glob("*.py"), *(files.ROOT / "data" / "published").glob("*.csv"),
+             *(files.ROOT / "data" / "checkpoints").rglob("*.json"), *(files.ROOT / "data" / "results").rglob("*.json")]
+    return files.sha256("".join(f"{p.relative_to(files.ROOT)} {files.sha256(p)}\n" for p in sorted(paths)).encode())
+
+
+def _write_headline():
+    """Keep the README's figure in step with the results it shows."""
+    from eplib import chapters, figures
+
+    shown = chapters.choose()
+    results = chapters.outcomes(shown, ("ep-cnn", "cnn"), "pgd-linf")
+    picture = figures.robustness_curves("linf", results, chapters.badge(results))
+    path = CHAPTERS / "_static" / "headline.svg"
+    if not path.exists() or path.read_text() != picture.svg:
+        files.write(path, picture.svg)

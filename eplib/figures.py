@@ -1,0 +1,152 @@
+"""Every plot of the book. A figure is returned as `Picture`: vector graphics, a caption and a text for those who cannot see it."""
+
+import base64
+import html
+import io
+from dataclasses import dataclass
+
+import matplotlib
+from matplotlib.figure import Figure  # no pyplot, no global state: the same call gives the same bytes
+from matplotlib.ticker import PercentFormatter
+
+from eplib import published, statistics
+
+COLOURS = {"ep-cnn": "#0072b2", "cnn": "#d55e00", "ep-cnn-random": "#7f7f7f"}  # of Okabe and Ito
+NAMES = {"ep-cnn": "EP-CNN", "cnn": "CNN", "ep-cnn-random": "random convolutions"}
+AXES = {"linf": ("ℓ∞ perturbation ε (pixels in [0, 1])", (7e-4, 0.16)), "l2": ("ℓ2 perturbation ε", (0.04, 5.0))}
+STYLE = {"svg.hashsalt": "eplib", "svg.fonttype": "path", "font.size": 10, "axes.spines.top": False,
+         "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25, "figure.constrained_layout.use": True}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """svg: the drawing. caption: how to read it. alt: what it shows, in words. Displays itself in a notebook."""
+
+    svg: str
+    caption: str
+    alt: str
+
+    def _repr_html_(self):
+        data = base64.b64encode(self.svg.encode()).decode()
+        return (f'<figure class="eplib"><img src="data:image/svg+xml;base64,{data}" alt="{html.escape(self.alt)}"'
+                f' style="max-width:100%;background:white"><figcaption>{html.escape(self.caption)}</figcaption></figure>')
+
+
+def _draw(grid, plot, caption, alt, width=9.0, height=3.9):
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height))
+        plot(figure.subplots(*grid, sharey=True))
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return Picture(buffer.getvalue(), caption, alt)
+
+
+def robustness_curves(norm, ours, badge):
+    """Accuracy against ε under PGD: the published curves beside ours on the same axes.
+
+    ours: {model: [Result, …]} one per seed. badge: `chapters.Badge` of what is shown.
+    """
+    theirs = published.pgd_curves(norm)
+    other_images = badge.dataset != "cifar10"
+
+    def plot(axes):
+        for model, curve in theirs.items():
+            _line(axes[0], model, curve.index, curve["mean"], curve["low"], curve["high"], "-")
+        axes[0].set_title("published, CIFAR-10")
+        for model, results in ours.items():
+            for i, e, mean, low, high in _points(results):
+                _line(axes[1], model if i == 0 else None, e, mean, low, high, "--" if other_images else "-", model)
+        axes[1].set_title(f"ours, {badge.dataset_name}")
+        for ax in axes:
+            ax.set(xscale="log", xlim=AXES[norm][1], ylim=(0, 1), xlabel=AXES[norm][0])
+            ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes[0].set_ylabel("accuracy under attack")
+
+    seeds = int(theirs["ep-cnn"]["seeds"].max())
+    caption = (f"How to read it: the further right a curve falls, the more a network withstands. Left: the paper's numbers,"
+               f" means of {seeds} seeds with their range, 10,000 CIFAR-10 images; an image that the attack repairs counts as"
+               f" right there. Right: this project, {badge.text}; right before and under attack with true labels; bands are"
+               " 95 % Wilson intervals, one curve a seed"
+               + ("; dashed, because the images are others than the paper's." if other_images else "."))
+    shown = ", ".join(f"{NAMES[m]} {_share_at(r, -1):.0%} at the largest ε and {_share_at(r, 0):.0%} at the smallest"
+                      for m, r in ours.items())
+    alt = f"Two panels of accuracy against ε for EP-CNN and CNN. Published on the left, ours on the right: {shown}."
+    return _draw((1, 2), plot, caption, alt)
+
+
+def clean_accuracy(rows, badge):
+    """Clean accuracy of every network and free phase as dots with intervals. rows: [(model, label, [accuracy row, …])]."""
+    def plot(ax):
+        for y, (model, label, points) in enumerate(reversed(rows)):
+            for shift, point in zip(_spread(len(points)), points, strict=True):
+                ax.errorbar(point.value, y + shift, xerr=[[point.value - point.low], [point.high - point.value]], fmt="o",
+                            color=COLOURS[model], markersize=5, linewidth=1.2)
+            mean = sum(p.value for p in points) / len(points)
+            ax.annotate(f"{mean:.1%}", (1.0, y), xycoords=("axes fraction", "data"), xytext=(6, 0),
+                        textcoords="offset points", va="center", color=COLOURS[model])
+        ax.set_yticks(range(len(rows)), [label for _, label, _ in reversed(rows)])
+        ax.set_ylim(-0.6, len(rows) - 0.4)
+        ax.xaxis.set_major_formatter(PercentFormatter(1.0))
+        ax.set_xlabel("clean test accuracy")
+
+    caption = (f"How to read it: each dot is a network (one a seed) with its 95 % Wilson interval, the number on the right is"
+               f" their mean; {badge.dataset_name}, {badge.scale} scale.")
+    alt = "Clean accuracy, means over seeds: " + "; ".join(
+        f"{label} {sum(p.value for p in points) / len(points):.1%}" for _, label, points in rows) + "."
+    return _draw((1, 1), plot, caption, alt, width=8.0, height=0.55 * len(rows) + 0.9)
+
+
+def _spread(count):
+    return [0.12 * (i - (count - 1) / 2) for i in range(count)]
+
+
+def _points(results):
+    for i, result in enumerate(results):
+        n = len(result.image_ids)
+        bounds = [statistics.wilson(c.sum(), n) for c in result.correct]
+        yield i, result.settings["epsilons"], result.correct.mean(1), [b[0] for b in bounds], [b[1] for b in bounds]
+
+
+def _share_at(results, place):
+    return sum(r.correct[place].mean() for r in results) / len(results)
+
+
+def _line(ax, label, x, y, low, high, style, model=None):
+    colour = COLOURS[model or label]
+    ax.plot(x, y, style, color=colour, linewidth=1.6, marker="o", markersize=3)
+    ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+    if label:  # a direct label where the curves are apart: at the middle of its fall
+        x, y = list(x), list(y)
+        middle = min(range(len(y)), key=lambda i: abs(y[i] - y[0] / 2))
+        right = label == "ep-cnn"
+        ax.annotate(NAMES[label], (x[middle], y[middle]), xytext=(8 if right else -8, 6 if right else -6),
+                    textcoords="offset points", ha="left" if right else "right", color=colour, weight="bold")
+
+
+def attacked_images(examples):
+    """Images, what PGD makes of them for every model, and the change itself. examples: `chapters.examples`."""
+    classes, x, epsilon = examples["classes"], examples["images"], examples["epsilon"]
+    rows = [(None, "image", x, examples["labels"])]
+    for model, (images, predictions) in examples["attacked"].items():
+        rows.append((model, NAMES[model], images, predictions))
+        rows.append((model, "change", 0.5 + (images - x) / (2 * (images - x).abs().amax(dim=(1, 2, 3), keepdim=True)), None))
+
+    def plot(axes):
+        for line, (model, name, images, labels) in zip(axes, rows, strict=True):
+            for i, (ax, image) in enumerate(zip(line, images, strict=True)):
+                ax.imshow(image.permute(1, 2, 0).numpy(), vmin=0, vmax=1, interpolation="nearest")
+                ax.set(xticks=[], yticks=[])
+                ax.grid(False)
+                if labels is not None:
+                    wrong = labels[i] != examples["labels"][i]
+                    ax.set_title(classes[labels[i]], fontsize=9, color="#a63c00" if wrong else "#333333",
+                                 weight="bold" if wrong else "normal")
+            line[0].set_ylabel(name, color=COLOURS.get(model, "#333333"))
+
+    fooled = {m: int((p != examples["labels"]).sum()) for m, (_, p) in examples["attacked"].items()}
+    numbers = ", ".join(f"{NAMES[m]} {k} of {len(x)}" for m, k in fooled.items())
+    caption = (f"How to read it: top row, test images with their class. Below, each network's attacked copies at"
+               f" {'ℓ∞' if examples['norm'] == 'linf' else 'ℓ2'} ε = {epsilon:.3g} under its prediction (bold: wrong), and the"
+               f" change alone, stretched to the full range. Wrong: {numbers}.")
+    alt = f"A grid of images, attacked images and changes. Wrong predictions under attack: {numbers}."
+    return _draw((len(rows), len(x)), plot, caption, alt, width=1.35 * len(x) + 0.4, height=1.55 * len(rows))

@@ -1,0 +1,101 @@
+"""The one store of results: a tidy table, per-image outcomes and everything that made them.
+
+<folder>/<scale>/<dataset>/<measurement>/<model>-s<seed>-<settings hash>.{csv,npz,json}. The same settings always give the
+same name. The JSON is written last and holds the hashes of the other two, so a result is there whole or not at all.
+"""
+
+import io
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from eplib import files
+from eplib.checks import InputError
+
+COLUMNS = ("measurement model checkpoint scale dataset seed norm epsilon attack gradient labels attack_steps predict_steps"
+           " order metric value low high n seconds").split()
+IDENTITY = ("measurement", "model", "checkpoint", "scale", "dataset", "seed")
+
+
+@dataclass(frozen=True)
+class Result:
+    """settings: everything that decides the outcome. table: one row a setting and metric, `COLUMNS`. image_ids: int64 [n].
+    correct_clean: bool [n]. correct: bool [settings, n], in the order of the table's accuracy rows. record: the JSON.
+    """
+
+    settings: dict
+    table: pd.DataFrame
+    image_ids: np.ndarray
+    correct_clean: np.ndarray
+    correct: np.ndarray
+    record: dict
+
+
+def folders(scale):
+    """(folder that is written to, every folder that is read) of data; EPLIB_OUT redirects writing, smoke is never kept."""
+    committed = files.ROOT / "data"
+    out = os.environ.get("EPLIB_OUT")
+    first = Path(out) if out else files.ROOT / "_build" / "smoke" if scale == "smoke" else committed
+    return first, list(dict.fromkeys([first, committed]))
+
+
+def stem(settings):
+    """The relative path of a result, without an ending."""
+    s = settings
+    name = f"{s['model']}-s{s['seed']}-{files.settings_hash(settings)}"
+    return Path(s["scale"]) / s["dataset"] / s["measurement"] / name
+
+
+def save(result, folder):
+    """Write a result below `folder`, atomically; returns the path of its JSON."""
+    base = Path(folder) / stem(result.settings)
+    table = result.table.reindex(columns=COLUMNS).to_csv(index=False, lineterminator="\n").encode()
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, image_ids=result.image_ids, correct_clean=np.packbits(result.correct_clean),
+                        correct=np.packbits(result.correct, axis=1))
+    record = {"settings": result.settings, "n": len(result.image_ids), "csv_sha256": files.sha256(table),
+              "npz_sha256": files.sha256(buffer.getvalue()), **result.record}
+    path = base.with_suffix(".json")
+    files.write(base.with_suffix(".csv"), table)
+    files.write(base.with_suffix(".npz"), buffer.getvalue())
+    files.write_json(path, record)
+    return path
+
+
+def load(path):
+    """The `Result` whose JSON is at `path`; InputError when one of its files is missing, damaged or from elsewhere."""
+    path = Path(path)
+    record = files.read_json(path, "result")
+    if not {"settings", "n", "csv_sha256", "npz_sha256"} <= record.keys():
+        raise InputError(f"result {path} is not one that `python -m eplib measure` wrote: remove it or measure again")
+    contents = {}
+    for ending in ("csv", "npz"):
+        try:
+            contents[ending] = path.with_suffix(f".{ending}").read_bytes()
+        except OSError as error:
+            raise InputError(f"result {path} lacks its {ending} file ({error.strerror}): measure again") from error
+        if files.sha256(contents[ending]) != record[f"{ending}_sha256"]:
+            raise InputError(f"the {ending} file of result {path} does not have its recorded hash: it was damaged or"
+                             " edited, restore it or measure again")
+    n = record["n"]
+    try:
+        table = pd.read_csv(io.BytesIO(contents["csv"]))
+        with np.load(io.BytesIO(contents["npz"]), allow_pickle=False) as arrays:
+            clean = np.unpackbits(arrays["correct_clean"], count=n).astype(bool)
+            correct = np.unpackbits(arrays["correct"], axis=1, count=n).astype(bool)
+            return Result(record["settings"], table, arrays["image_ids"], clean, correct, record)
+    except (ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"result {path} cannot be read ({error}): measure again") from error
+
+
+def find(settings):
+    """The stored result of exactly these settings, or None."""
+    for folder in folders(settings["scale"])[1]:
+        path = folder / "results" / stem(settings).with_suffix(".json")
+        if path.exists():
+            return load(path)
+    return None

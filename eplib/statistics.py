@@ -1,0 +1,26 @@
+"""Intervals and tests: thin calls of scipy."""
+
+from scipy.stats import binomtest
+
+
+def wilson(successes, n, confidence=0.95):
+    """The Wilson score interval (low, high) of a share of `n` images."""
+    interval = binomtest(int(successes), int(n)).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def mcnemar(first, second):
+    """Exact two-sided McNemar test on the same images: p that two networks with outcomes `first` and `second` (bool [N])
+    are right equally often. 1.0 when they never differ."""
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    discordant = only_first + only_second
+    return float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
+
+
+def holm(p_values):
+    """p-values adjusted for their number by Holm's step-down method, in the order given."""
+    adjusted, running = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        running = max(running, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = running
+    return adjusted
