@@ -44,7 +44,8 @@ def nudge_both(net, image, free, labels, beta, steps, order, arg_max):
     count = len(labels)
     twice = Drive(*(torch.cat([x, x]) for x in image))
     states = [torch.cat([s, s]) for s in free.states]
-    betas = torch.cat([torch.full((count,), beta), torch.full((count,), -beta)]).to(labels.device)
+    betas = net.mean.new_full((2 * count,), beta)
+    betas[count:] = -beta
     phase = Phase(net, twice, states, Nudge(net, torch.cat([labels, labels]), betas))
     if arg_max == "frozen":
         phase.frozen = [torch.cat([k, k]) for k in (free.codes(l) for l in range(len(net.convs)))]

@@ -1,0 +1,84 @@
+import pytest
+import torch
+from conftest import random_batch, random_net
+
+from eplib import dynamics, reference
+from eplib.checks import InputError
+from eplib.gradients import input_gradient
+
+
+def bptt(net, images, labels, steps, order, start=None):
+    images = images.clone().requires_grad_()
+    states = reference.relax(net, images, steps, order, start=start, create_graph=True)
+    loss = torch.nn.functional.cross_entropy(reference.logits(net, states), labels, reduction="sum")
+    return torch.autograd.grad(loss, images)[0]
+
+
+def relative(a, b):
+    return ((a - b).norm() / b.norm()).item()
+
+
+@pytest.mark.parametrize("order", dynamics.ORDERS)
+@pytest.mark.parametrize("steps", [4, 25])
+@pytest.mark.parametrize("channels, paddings, size", [((5, 6, 7, 8), (1, 1, 1, 0), 32), ((4, 5), (1, 0), 13), ((6,), (2,), 10)])
+def test_unrolled_equals_back_propagation_through_time(channels, paddings, size, steps, order):
+    net = random_net(channels, paddings, size)
+    images, labels = random_batch(net, 3)
+    assert relative(input_gradient(net, images, labels, free_steps=steps, order=order),
+                    bptt(net, images, labels, steps, order)) < 1e-12
+
+
+@pytest.mark.parametrize("order", dynamics.ORDERS)
+def test_last_steps_equal_back_propagation_from_the_state_before_them(order):
+    net = random_net()
+    images, labels = random_batch(net)
+    middle = [s.detach() for s in dynamics.settle(net, images, 30, order).states]
+    ours = input_gradient(net, images, labels, free_steps=36, order=order, last=6)
+    assert relative(ours, bptt(net, images, labels, 6, order, start=middle)) < 1e-12
+    assert relative(ours, input_gradient(net, images, labels, free_steps=36, order=order)) > 1e-6
+
+
+def test_adjoint_equals_back_propagation_when_settled():
+    for seed in range(3):
+        net = random_net((5, 6, 7, 8), (1, 1, 1, 0), 32, seed=seed)
+        images, labels = random_batch(net, 3, seed + 10)
+        assert dynamics.settle(net, images, 100).residual.max() < 1e-10
+        ours = input_gradient(net, images, labels, method="adjoint", free_steps=100)
+        assert relative(ours, bptt(net, images, labels, 100, "forward")) < 1e-6
+
+
+def test_gradient_equals_finite_differences():
+    net = random_net(steps=200)
+    images, labels = random_batch(net)
+    images = 0.2 + 0.6 * images
+    direction = torch.randn(images.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+
+    def loss(x):
+        return torch.nn.functional.cross_entropy(net(x), labels, reduction="sum").item()
+
+    measured = (loss(images + 1e-6 * direction) - loss(images - 1e-6 * direction)) / 2e-6
+    for method in ("unrolled", "adjoint"):
+        predicted = (input_gradient(net, images, labels, method) * direction).sum().item()
+        assert abs(predicted - measured) < 1e-5 * abs(measured)
+
+
+def test_adjoint_is_refused_where_the_network_has_not_settled():
+    net = random_net(gain=3.0)
+    images, labels = random_batch(net)
+    with pytest.raises(InputError, match="not settled"):
+        input_gradient(net, images, labels, method="adjoint", free_steps=2)
+
+
+def test_fewer_steps_than_layers_see_no_pixel():
+    net = random_net()
+    images, labels = random_batch(net)
+    assert input_gradient(net, images, labels, free_steps=2, order="synchronous").abs().max() == 0
+    assert input_gradient(net, images, labels, free_steps=3, order="synchronous").abs().max() > 0
+
+
+@pytest.mark.parametrize("arguments", [dict(method="magic"), dict(last=0), dict(method="adjoint", last=3),
+                                       dict(order="sideways")])
+def test_bad_arguments_are_refused(arguments):
+    net = random_net()
+    with pytest.raises(InputError):
+        input_gradient(net, *random_batch(net), **arguments)
