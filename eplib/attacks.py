@@ -43,7 +43,7 @@ class AttackedModel(nn.Module):
 
     def __init__(self, net, steps=None, order=None, gradient="unrolled"):
         super().__init__()
-        self.net = net.eval()
+        self.net = net
         self.recurrent = isinstance(net, EPCNN)
         if not self.recurrent and (steps is not None or order is not None):
             raise InputError(f"steps = {steps}, order = {order}: a feed-forward network has no free phase, leave them out")
@@ -51,6 +51,11 @@ class AttackedModel(nn.Module):
         self.steps = (net.steps if steps is None else steps) if self.recurrent else None
         self.order = (order or net.order) if self.recurrent else None
         self.fallbacks = 0
+        self.eval()
+
+    def train(self, mode=True):
+        """Always in evaluation mode: torchattacks would otherwise leave BatchNorm in training mode after an attack."""
+        return super().train(False)
 
     def forward(self, images):
         images = _PlainLayout.apply(images)

@@ -76,7 +76,7 @@ def fit_readout(net, images, labels, validation_images, validation_labels, batch
         weight, bias = _logistic_regression((states - centre) / spread, labels, net.classes, decay)
         weight = weight / spread
         bias = bias - weight @ centre
-        scores[decay] = (F.linear(held_out, weight, bias).argmax(1) == validation_labels).float().mean().item()
+        scores[decay] = (F.linear(held_out, weight, bias).argmax(1) == validation_labels).double().mean().item()
         if scores[decay] == max(scores.values()):
             best = weight, bias
     with torch.no_grad():

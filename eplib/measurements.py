@@ -25,7 +25,7 @@ def settings_of(checkpoint, attack, images=None, epsilons=None):
     recurrent = isinstance(checkpoint.net, EPCNN)
     settings = {"measurement": attack, "model": record["model"], "checkpoint": checkpoint.name,
                 "checkpoint_sha256": checkpoint.sha256, "scale": record["scale"], "dataset": record["dataset"],
-                "seed": record["seed"], "images": images or (size.settled_images if attack == "clean" else size.images),
+                "seed": record["seed"], "images": size.images_for(attack) if images is None else images,
                 "predict_steps": checkpoint.net.steps if recurrent else None,
                 "order": checkpoint.net.order if recurrent else None}
     if settings["images"] < 1:

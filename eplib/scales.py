@@ -64,6 +64,10 @@ class Attack:
     settled: tuple = ()
     settled_images: int = 0
 
+    def images_for(self, attack):
+        """How many test images a measurement looks at."""
+        return self.settled_images if attack == "clean" else self.images
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -84,9 +88,9 @@ SHORT_EPSILONS = {norm: values[3:] for norm, values in EPSILONS.items()}
 
 _SMALL = dict(channels=(16, 32, 64, 64), paddings=(1, 1, 1, 0))
 _HALF_RATES = (0.125, 0.075, 0.05, 0.04, 0.025)  # half of the published 0.25, 0.15, 0.1, 0.08, 0.05
-_QUICK_EP = Recipe("ep", 72_000, 25, _HALF_RATES, momentum=0.8, weight_decay=3e-4, warmup=40, gains=(1.4, 2, 2, 2),
-                   phases=((0.5, 6, 4), (0.8, 12, 6), (1.0, 20, 8)))
-_QUICK_CNN = Recipe("backprop", 72_000, 50, (0.05,), schedule="step")
+_QUICK_EP = Recipe("ep", 84_000, 25, _HALF_RATES, momentum=0.8, weight_decay=3e-4, warmup=40, gains=(1.4, 2, 2, 2),
+                   phases=((0.3, 6, 4), (0.55, 12, 6), (1.0, 20, 8)))
+_QUICK_CNN = Recipe("backprop", 84_000, 50, (0.05,), schedule="step")
 _PAPER_EP = Recipe("ep", 120 * 45_000, 128, (0.25, 0.15, 0.1, 0.08, 0.05), weight_decay=3e-4, validation=5000,
                    normalisation=PUBLISHED_NORMALISATION, crop="edge", arg_max="live", phases=((1.0, 250, 30),))
 _WIDE = dict(channels=(128, 256, 512, 512), paddings=(1, 1, 1, 0))

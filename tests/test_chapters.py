@@ -1,0 +1,72 @@
+import pytest
+
+from eplib import chapters, results, scales, verdicts
+from eplib.checks import InputError
+
+MODELS = ("ep-cnn", "cnn")
+
+
+@pytest.fixture
+def shown():
+    return chapters.Shown("smoke", "sample", (0,))
+
+
+def test_best_is_a_scale_with_stored_networks():
+    shown = chapters.choose()
+    assert shown.scale in ("quick", "cpu", "paper") and shown.dataset == scales.scale(shown.scale).dataset
+    assert set(shown.seeds) <= set(scales.scale(shown.scale).seeds)
+
+
+@pytest.mark.parametrize("parameters", [
+    dict(scale="huge"), dict(scale="smoke", dataset="mnist"), dict(scale="smoke", seeds="some"),
+    dict(scale="smoke", seeds=[]), dict(scale="smoke", seeds=[0.5]), dict(scale="paper")])
+def test_parameters_that_cannot_be_used_are_refused_in_one_sentence(parameters):
+    with pytest.raises(InputError) as error:
+        chapters.choose(**parameters)
+    assert "\n" not in str(error.value)
+
+
+def test_one_seed_may_be_given_as_a_number():
+    assert chapters.choose("smoke", seeds=3).seeds == (3,)
+
+
+def test_a_chapter_computes_what_is_missing_once_and_then_finds_it(shown, out):
+    first = chapters.outcomes(shown, MODELS, "pgd-linf")
+    written = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()}
+    assert {p.suffix for p in written} == {".safetensors", ".json", ".csv", ".npz"}
+    again = chapters.outcomes(shown, MODELS, "pgd-linf")
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()} == written
+    assert all((first[m][0].correct == again[m][0].correct).all() for m in MODELS)
+    badge = chapters.badge(first)
+    assert (badge.scale, badge.dataset, badge.seeds) == ("smoke", "sample", (0,))
+    assert str(len(first["cnn"][0].image_ids)) in badge._repr_html_()
+
+
+def test_examples_are_real_test_images_and_stay_within_epsilon(shown, out):
+    examples = chapters.examples(shown, MODELS, "linf", count=2)
+    assert examples["images"].shape == (2, 3, 32, 32) and set(examples["attacked"]) == set(MODELS)
+    for images, predictions in examples["attacked"].values():
+        assert (images - examples["images"]).abs().max() <= examples["epsilon"] + 1e-6 and len(predictions) == 2
+
+
+def test_sentences_come_from_the_verdicts():
+    badge = chapters.Badge("sample", "quick", 500, (0, 1, 2))
+
+    def verdict(word):
+        return verdicts.Verdict(word, "undecided", f"{word} sentence", "overturn")
+
+    texts = {word: chapters.answer({"linf": verdict(word), "l2": verdict(word)}, badge) for word in chapters.COLOURS}
+    assert len(set(texts.values())) == 3
+    mixed = chapters.answer({"linf": verdict("supported"), "l2": verdict("contradicted")}, badge)
+    assert "ℓ∞" in mixed and "ℓ2" in mixed and "more" in mixed and "fewer" in mixed
+    boxes = {word: str(chapters.verdict_box(verdict(word))) for word in chapters.COLOURS}
+    assert all(f"{word} sentence" in box and word.capitalize() in box for word, box in boxes.items())
+
+
+def test_published_claim_quotes_the_published_numbers():
+    assert "57.4%" in chapters.published_claim("linf") and "21.8%" in chapters.published_claim("linf")
+
+
+def test_smoke_results_never_land_in_the_repository(monkeypatch):
+    monkeypatch.delenv("EPLIB_OUT", raising=False)
+    assert results.folders("smoke")[0].parts[-2:] == ("_build", "smoke")

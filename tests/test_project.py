@@ -1,0 +1,79 @@
+"""Promises about the repository itself."""
+
+import json
+import re
+import subprocess
+import tomllib
+
+import pytest
+import yaml
+
+from eplib import book, files
+
+ROOT = files.ROOT
+NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
+
+
+def tracked():
+    listing = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True)
+    if listing.returncode:
+        pytest.skip("no git repository: tracked files are unknown")
+    return [ROOT / name for name in listing.stdout.split("\0") if name and (ROOT / name).exists()]
+
+
+def test_environment_yml_repeats_pyproject():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    dependencies = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    pip = next(d["pip"] for d in dependencies if isinstance(d, dict))
+    assert sorted(pip) == sorted([*project["dependencies"], "--editable ."])
+    python = next(d for d in dependencies if str(d).startswith("python="))
+    low = re.match(r">=([\d.]+)", project["requires-python"]).group(1)
+    assert python == f"python={low}"
+
+
+def test_constraints_pin_every_dependency_and_name_no_registry():
+    text = (ROOT / "constraints.txt").read_text()
+    pinned = {line.split("==")[0].lower() for line in text.splitlines() if "==" in line}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *(d for extra in project["optional-dependencies"].values() for d in extra)]
+    assert {re.match(r"[\w-]+", d).group().lower() for d in wanted} <= pinned
+    assert "://" not in text and "--index" not in text
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_chapters_are_clean_and_parameterised(path):
+    notebook = json.loads(path.read_text())
+    code = [c for c in notebook["cells"] if c["cell_type"] == "code"]
+    assert all(not c["outputs"] and c["execution_count"] is None for c in code)
+    tagged = [c for c in code if "parameters" in c["metadata"].get("tags", [])]
+    assert len(tagged) == 1
+    source = "".join(tagged[0]["source"])
+    for name in ("scale", "dataset", "seeds"):
+        assert re.search(rf"^{name} = .*#", source, re.M), f"{name} needs a value and a comment"
+    assert not re.search(r"^\s*(def|class|for|while) ", "\n".join("".join(c["source"]) for c in code), re.M)
+
+
+def test_every_chapter_is_in_the_table_of_contents():
+    assert sorted(book.slugs()) == [p.stem for p in NOTEBOOKS]
+
+
+def test_no_pickle_is_ever_loaded():
+    pattern = re.compile(r"\bimport pickle\b|\bpickle\.loads?\b|torch\.load\(|allow_pickle=True|\bjoblib\b|\bdill\b")
+    for path in tracked():
+        if path.suffix in (".py", ".ipynb") and path != files.Path(__file__):
+            assert not pattern.search(path.read_text()), path
+
+
+def test_tracked_files_are_small_and_name_no_folder_of_one_machine():
+    paths = tracked()
+    assert all(p.stat().st_size <= 13e6 for p in paths)
+    assert sum(p.stat().st_size for p in paths) <= 100 * 2**20
+    home = str(ROOT) + "/"
+    for path in paths:
+        if path.suffix in (".py", ".ipynb", ".json", ".md", ".yml", ".toml", ".txt", ".csv"):
+            assert home not in path.read_text(), path
+
+
+def test_readme_begins_with_what_it_is_and_the_two_commands():
+    top = (ROOT / "README.md").read_text()[:2000]
+    assert "2401.11543" in top and "make book" in top and "make test" in top and "book/_static/headline.svg" in top
