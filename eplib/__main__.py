@@ -11,8 +11,10 @@ from eplib.checks import InputError
 
 def main(arguments=None):
     """Run one command; returns the exit status: 0, or 2 with one sentence when the user's input cannot be used."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
+        if getattr(options, "out", None) and Path(options.out).exists() and not Path(options.out).is_dir():
+            raise InputError(f"--out {options.out} is a file: give a folder, existing or new")
         outcome = options.command(options)
     except InputError as error:
         print(f"eplib: {error}", file=sys.stderr)
@@ -66,10 +68,14 @@ def _book(_):
     return {"page": str(book.build())}
 
 
-def _benchmark(_):
-    from eplib import benchmark
+def _benchmark(options):
+    from eplib import benchmark, files
+    from eplib.checks import one_of
 
-    return benchmark.training_iteration()
+    report = benchmark.BENCHMARKS[one_of("benchmark", options.name, benchmark.BENCHMARKS)]()
+    if options.out:
+        files.write_json(Path(options.out) / f"{options.name}.json", report)
+    return report
 
 
 def _value(text):
@@ -81,8 +87,13 @@ def _value(text):
         raise InputError(f"parameter value {text!r} is no YAML: give a number, a word or a list such as '[0, 1]'") from error
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise InputError(f"{message}: see {self.prog} --help")
+
+
 def _parser():
-    parser = argparse.ArgumentParser(prog="python -m eplib", description=__doc__)
+    parser = _Parser(prog="python -m eplib", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="train | measure | run | book | benchmark")
 
     def command(name, function, text):
@@ -110,7 +121,10 @@ def _parser():
                      help="a parameter of the chapter; repeat it for more")
     run.add_argument("--out", help="folder of the executed notebook and of all that it computes")
     command("book", _book, "execute the chapters that changed and build _build/html")
-    command("benchmark", _benchmark, "time a training iteration against the autograd reference, in one run")
+    benchmark = command("benchmark", _benchmark, "time a training iteration against the autograd reference, in one run")
+    benchmark.add_argument("name", nargs="?", default="training-iteration",
+                           help="training-iteration (the default), or book: make book in a fresh clone")
+    benchmark.add_argument("--out", help="folder of the report, e.g. data/benchmarks")
     return parser
 
 

@@ -2,7 +2,10 @@
 
 import platform
 import statistics
+import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import torch
 
@@ -52,3 +55,19 @@ def _timed(function, device):
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - start
+
+
+def book():
+    """Seconds of `make book` in a fresh clone of the committed project (environment included), and again unchanged."""
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder) / "clone"
+        subprocess.run(["git", "clone", "--quiet", str(files.ROOT), str(clone)], check=True)
+        seconds = []
+        for _ in range(2):
+            start = time.perf_counter()
+            subprocess.run(["make", "book"], cwd=clone, check=True)
+            seconds.append(round(time.perf_counter() - start, 1))
+    return {"fresh_seconds": seconds[0], "again_seconds": seconds[1], **files.provenance("cpu")}
+
+
+BENCHMARKS = {"training-iteration": training_iteration, "book": book}

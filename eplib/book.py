@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from eplib import files
+from eplib import files, readme
 from eplib.checks import InputError, one_of
 
 CHAPTERS = files.ROOT / "book"
@@ -61,7 +61,7 @@ def build(progress=True):
     """Execute what changed and build the book; returns the path of its first page."""
     stage, state_file = files.ROOT / "_build" / "src", files.ROOT / "_build" / "executed.json"
     state = json.loads(state_file.read_text()) if state_file.exists() else {}
-    _write_headline()
+    readme.update()
     _stage(stage)
     common = _hash_of_inputs()
     for i, slug in enumerate(slugs()):
@@ -110,14 +110,3 @@ def _hash_of_inputs():
              *(files.ROOT / "data" / "checkpoints").rglob("*.json"), *(files.ROOT / "data" / "results").rglob("*.json")]
     return files.sha256("".join(f"{p.relative_to(files.ROOT)} {files.sha256(p)}\n" for p in sorted(paths)).encode())
 
-
-def _write_headline():
-    """Keep the README's figure in step with the results it shows."""
-    from eplib import chapters, figures
-
-    shown = chapters.choose()
-    results = chapters.outcomes(shown, ("ep-cnn", "cnn"), "pgd-linf")
-    picture = figures.robustness_curves("linf", results, chapters.badge(results))
-    path = CHAPTERS / "_static" / "headline.svg"
-    if not path.exists() or path.read_text() != picture.svg:
-        files.write(path, picture.svg)

@@ -229,3 +229,23 @@ def limits(shown):
     return Text(f"The EP-CNN shown here {smaller}{other}; it was trained on {seen:,} images, repetitions included. A verdict about"
                 " these networks says what these networks do. The paper's claim is about a method on CIFAR images, and only"
                 " networks trained on those, with enough seeds, can speak about it.")
+
+
+def attack_steps(shown, models, norm, count=6):
+    """The attacked copies of `examples`' images at every measured ε: what `explorers.attack` shows.
+
+    Returns {"norm", "epsilons" (0 first), "classes", "labels", "images": {model: [image, ε, C, H, W]}, "answers": {model:
+    (classes [image, ε], probabilities [image, ε])}}.
+    """
+    start = examples(shown, models, norm, count)
+    size, x, y = scales.scale(shown.scale).attack, start["images"], start["labels"]
+    epsilons, images, answers = (0.0, *size.epsilons[norm]), {}, {}
+    for m in models:
+        model = attacks.AttackedModel(networks(shown, m)[0].net)
+        steps = [attacks.pgd(model, x, y, attacks.ThreatModel(norm, e), size.steps) for e in epsilons]
+        images[m] = torch.stack(steps, 1).numpy()
+        with torch.no_grad():
+            best = [model(z).softmax(1).max(1) for z in steps]
+        answers[m] = (torch.stack([b.indices for b in best], 1).tolist(), torch.stack([b.values for b in best], 1).tolist())
+    return {"norm": norm, "epsilons": epsilons, "classes": start["classes"], "labels": y.tolist(), "images": images,
+            "answers": answers}

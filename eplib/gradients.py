@@ -113,14 +113,15 @@ def _adjoint(net, phase, pull):
         slopes.append(((u > 0) & (u < 2)) * 0.5)
     a = [torch.zeros_like(s) for s in phase.states]
     for _ in range(ADJOINT_SWEEPS):
-        moved = 0.0
+        moved = []
         for (l,) in groups("backward", len(a)):
             field = pull if l == len(a) - 1 else _down(net, phase, l + 1, a[l + 1], codes[l + 1])
             if l > 0:
                 field = field + _up(net, l, a[l - 1], codes[l])
             new = slopes[l] * field
-            moved, a[l] = torch.maximum((new - a[l]).abs().max(), torch.as_tensor(moved)), new
-        if moved <= ADJOINT_TOLERANCE[pull.dtype] * max(x.abs().max() for x in a):
+            moved.append((new - a[l]).abs().max())
+            a[l] = new
+        if torch.stack(moved).max() <= ADJOINT_TOLERANCE[pull.dtype] * torch.stack([x.abs().max() for x in a]).max():
             break
     return a[0]
 

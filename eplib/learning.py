@@ -36,7 +36,7 @@ def weight_gradients(net, images, labels, estimator="centred", beta=0.5, free_st
     for _ in range(net.steps if free_steps is None else free_steps):
         free.step(groups(order, len(net.convs)))
     nudged = nudge_both(net, image, free, labels, beta, nudged_steps, order, arg_max)
-    return centred_gradients(net, image, nudged, labels, beta)
+    return centred_gradients(net, image, nudged, beta)
 
 
 def nudge_both(net, image, free, labels, beta, steps, order, arg_max):
@@ -54,12 +54,11 @@ def nudge_both(net, image, free, labels, beta, steps, order, arg_max):
     return phase
 
 
-def centred_gradients(net, image, phase, labels, beta):
+def centred_gradients(net, image, phase, beta):
     """The centred estimate from a phase whose first half was nudged with +β and second half with −β."""
-    count = len(labels)
-    scale = 1.0 / (2 * beta * count)
-    sign = torch.full((2 * count, 1, 1, 1), -scale, dtype=net.mean.dtype, device=labels.device)
-    sign[count:] = scale
+    count = len(image.image)
+    sign = net.mean.new_full((2 * count, 1, 1, 1), -1.0 / (2 * beta * count))
+    sign[count:] *= -1
     gradients = {}
     for l, conv in enumerate(net.convs):
         signed = phase.states[l] * sign
@@ -70,9 +69,7 @@ def centred_gradients(net, image, phase, labels, beta):
             below, codes = phase.states[l - 1], phase.codes(l)
         output = unpool(signed, codes, conv.padding, below.shape)
         gradients[f"convs.{l}.weight"] = conv2d_weight(below, conv.weight.shape, output, padding=conv.padding)
-    error = phase.logits().softmax(1)
-    error[torch.arange(2 * count), torch.cat([labels, labels])] -= 1
-    error /= 2 * count
+    error = (phase.logits().softmax(1) - phase.nudge.target) / (2 * count)
     gradients["readout.weight"] = error.T @ phase.states[-1].flatten(1)
     gradients["readout.bias"] = error.sum(0)
     return {name: gradients[name] for name, _ in net.named_parameters()}
