@@ -10,7 +10,9 @@ from eplib.checks import InputError
 
 
 def main(arguments=None):
-    """Run one command; returns the exit status: 0, or 2 with one sentence when the user's input cannot be used."""
+    """Run one command; returns the exit status: 0, or 2 with one sentence when the user's input cannot be
+    used.
+    """
     try:
         options = _parser().parse_args(arguments)
         if getattr(options, "out", None) and Path(options.out).exists() and not Path(options.out).is_dir():
@@ -30,12 +32,20 @@ def _train(options):
     from eplib import checkpoints, results, scales, training
 
     scales.row(options.scale, options.model)
-    out = Path(options.out) if options.out else results.folders(options.scale)[0] / "checkpoints" / options.scale
+    out = (
+        Path(options.out)
+        if options.out
+        else results.folders(options.scale)[0] / "checkpoints" / options.scale
+    )
     dataset = options.dataset or scales.scale(options.scale).dataset
     path = training.train(options.model, dataset, options.scale, options.seed, out)
     record = checkpoints.load(path).record
-    return {"checkpoint": str(path), "sha256": record["sha256"], "seconds": record["training"]["seconds"],
-            "validation_accuracy": record["training"]["history"][-1]["validation_accuracy"]}
+    return {
+        "checkpoint": str(path),
+        "sha256": record["sha256"],
+        "seconds": record["training"]["seconds"],
+        "validation_accuracy": record["training"]["history"][-1]["validation_accuracy"],
+    }
 
 
 def _measure(options):
@@ -84,7 +94,9 @@ def _value(text):
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise InputError(f"parameter value {text!r} is no YAML: give a number, a word or a list such as '[0, 1]'") from error
+        raise InputError(
+            f"parameter value {text!r} is no YAML: give a number, a word or a list such as '[0, 1]'"
+        ) from error
 
 
 class _Parser(argparse.ArgumentParser):
@@ -99,7 +111,9 @@ def _parser():
     def command(name, function, text):
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(command=function)
-        sub.add_argument("--json", action="store_true", help="print the outcome as one JSON object on the last line")
+        sub.add_argument(
+            "--json", action="store_true", help="print the outcome as one JSON object on the last line"
+        )
         return sub
 
     train = command("train", _train, "train a model and write its checkpoint")
@@ -112,18 +126,33 @@ def _parser():
     measure.add_argument("--checkpoint", required=True, help="path of a .safetensors that train wrote")
     measure.add_argument("--attack", required=True, help="clean, pgd-linf or pgd-l2")
     measure.add_argument("--images", type=int, help="how many test images (default: the scale's)")
-    measure.add_argument("--epsilon", type=float, action="append", help="a perturbation size; repeat it for more")
+    measure.add_argument(
+        "--epsilon", type=float, action="append", help="a perturbation size; repeat it for more"
+    )
     measure.add_argument("--out", help="folder of results (default: data/results)")
     run = command("run", _run, "run one chapter with papermill")
     run.add_argument("slug", help="a chapter of _toc.yml, e.g. first-attack")
     run.add_argument("--scale", help="best, smoke, quick, cpu or paper (default: the chapter's)")
-    run.add_argument("-p", dest="parameters", nargs=2, metavar=("NAME", "VALUE"), action="append", default=[],
-                     help="a parameter of the chapter; repeat it for more")
+    run.add_argument(
+        "-p",
+        dest="parameters",
+        nargs=2,
+        metavar=("NAME", "VALUE"),
+        action="append",
+        default=[],
+        help="a parameter of the chapter; repeat it for more",
+    )
     run.add_argument("--out", help="folder of the executed notebook and of all that it computes")
     command("book", _book, "execute the chapters that changed and build _build/html")
-    benchmark = command("benchmark", _benchmark, "time a training iteration against the autograd reference, in one run")
-    benchmark.add_argument("name", nargs="?", default="training-iteration",
-                           help="training-iteration (the default), or book: make book in a fresh clone")
+    benchmark = command(
+        "benchmark", _benchmark, "time a training iteration against the autograd reference, in one run"
+    )
+    benchmark.add_argument(
+        "name",
+        nargs="?",
+        default="training-iteration",
+        help="training-iteration (the default), or book: make book in a fresh clone",
+    )
     benchmark.add_argument("--out", help="folder of the report, e.g. data/benchmarks")
     return parser
 

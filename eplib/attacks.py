@@ -1,4 +1,6 @@
-"""Attacks on any classifier of this project, by torchattacks: true labels, ε in pixel units of [0, 1], clipped images."""
+"""Attacks on any classifier of this project, by torchattacks: true labels, ε in pixel units of [0, 1],
+clipped images.
+"""
 
 from dataclasses import dataclass
 
@@ -16,7 +18,9 @@ NORMS = ("linf", "l2")
 
 @dataclass(frozen=True)
 class ThreatModel:
-    """What an attacker may do: change an image by at most `epsilon` (pixel units of [0, 1]) in `norm`, staying in [0, 1]."""
+    """What an attacker may do: change an image by at most `epsilon` (pixel units of [0, 1]) in `norm`,
+    staying in [0, 1].
+    """
 
     norm: str
     epsilon: float
@@ -35,10 +39,10 @@ class ThreatModel:
 class AttackedModel(nn.Module):
     """Network, prediction steps and gradient method as the plain `nn.Module` that attack libraries take.
 
-    net: an EPCNN or any classifier with images [N, C, H, W] in [0, 1] -> logits. steps, order: of the free phase, by
-    default the network's own. gradient: "unrolled" (exact, through those steps) or "adjoint" (for images whose residual
-    is below 1e-3; the others get the unrolled gradient and are counted in `fallbacks`). Works with and without
-    autograd. Feed-forward networks take no steps and use autograd.
+    net: an EPCNN or any classifier with images [N, C, H, W] in [0, 1] -> logits. steps, order: of the free
+    phase, by default the network's own. gradient: "unrolled" (exact, through those steps) or "adjoint" (for
+    images whose residual is below 1e-3; the others get the unrolled gradient and are counted in `fallbacks`).
+    Works with and without autograd. Feed-forward networks take no steps and use autograd.
     """
 
     def __init__(self, net, steps=None, order=None, gradient="unrolled"):
@@ -46,15 +50,21 @@ class AttackedModel(nn.Module):
         self.net = net
         self.recurrent = isinstance(net, EPCNN)
         if not self.recurrent and (steps is not None or order is not None):
-            raise InputError(f"steps = {steps}, order = {order}: a feed-forward network has no free phase, leave them out")
-        self.gradient = one_of("gradient method", gradient, gradients.METHODS) if self.recurrent else "autograd"
+            raise InputError(
+                f"steps = {steps}, order = {order}: a feed-forward network has no free phase, leave them out"
+            )
+        self.gradient = (
+            one_of("gradient method", gradient, gradients.METHODS) if self.recurrent else "autograd"
+        )
         self.steps = (net.steps if steps is None else steps) if self.recurrent else None
         self.order = (order or net.order) if self.recurrent else None
         self.fallbacks = 0
         self.eval()
 
     def train(self, mode=True):
-        """Always in evaluation mode: torchattacks would otherwise leave BatchNorm in training mode after an attack."""
+        """Always in evaluation mode: torchattacks would otherwise leave BatchNorm in training mode after an
+        attack.
+        """
         return super().train(False)
 
     def forward(self, images):
@@ -65,7 +75,9 @@ class AttackedModel(nn.Module):
 
 
 class _PlainLayout(torch.autograd.Function):
-    """The images themselves; their gradient comes back contiguous, as torchattacks' ℓ2 attacks take it for granted."""
+    """The images themselves; their gradient comes back contiguous, as torchattacks' ℓ2 attacks take it for
+    granted.
+    """
 
     @staticmethod
     def forward(_, images):
@@ -96,7 +108,9 @@ class _Logits(torch.autograd.Function):
         result = torch.empty_like(images)
         if settled.any():
             result[settled] = trace.rows(settled).pull_back(pull[settled]).to(pull.dtype)
-        unrolled = gradients.follow(attacked.net, images[~settled], attacked.steps, attacked.order, "unrolled")
+        unrolled = gradients.follow(
+            attacked.net, images[~settled], attacked.steps, attacked.order, "unrolled"
+        )
         result[~settled] = unrolled.pull_back(pull[~settled]).to(pull.dtype)
         attacked.fallbacks += int((~settled).sum())
         return result, None, None
@@ -105,8 +119,9 @@ class _Logits(torch.autograd.Function):
 def pgd(model, images, labels, threat, steps=20):
     """Projected gradient descent on cross-entropy with true labels: adversarial images [N, C, H, W].
 
-    `steps` steps of 2.5 ε / steps from the image itself (as published: no random start), projected to the threat model
-    and clipped to [0, 1]. model: images -> logits, differentiable in the images. Raises InputError for bad input.
+    `steps` steps of 2.5 ε / steps from the image itself (as published: no random start), projected to the
+    threat model and clipped to [0, 1]. model: images -> logits, differentiable in the images. Raises
+    InputError for bad input.
     """
     import torchattacks
 
@@ -124,8 +139,8 @@ def pgd(model, images, labels, threat, steps=20):
 def robust_outcomes(model, images, labels, norm, epsilons, steps, batch, progress=True):
     """Which images stay right under PGD: (correct_clean bool [N], correct bool [len(epsilons), N]).
 
-    epsilons: ascending. An image counts as right under attack when it was right before and after; one broken at an ε
-    counts as broken at every larger ε, so only survivors are attacked and the curve falls.
+    epsilons: ascending. An image counts as right under attack when it was right before and after; one broken
+    at an ε counts as broken at every larger ε, so only survivors are attacked and the curve falls.
     """
     threats = [ThreatModel(norm, e) for e in epsilons]
     if list(epsilons) != sorted(epsilons):
@@ -135,15 +150,15 @@ def robust_outcomes(model, images, labels, norm, epsilons, steps, batch, progres
     clean, correct = np.zeros(len(images), bool), np.zeros((len(epsilons), len(images)), bool)
     bar = tqdm(total=len(images), unit="image", desc=f"PGD {norm}", disable=not progress)
     for start in range(0, len(images), batch):
-        x, y = images[start:start + batch], labels[start:start + batch]
+        x, y = images[start : start + batch], labels[start : start + batch]
         alive = predicted(model, x) == y
-        clean[start:start + batch] = alive.cpu()
+        clean[start : start + batch] = alive.cpu()
         for i, threat in enumerate(threats):
             if alive.any():
                 adversarial = pgd(model, x[alive], y[alive], threat, steps)
                 alive[alive.clone()] = predicted(model, adversarial) == y[alive]
-            correct[i, start:start + batch] = alive.cpu()
-            bar.set_postfix_str(f"ε = {threat.epsilon:.3g}: {correct[i, :start + len(x)].mean():.3f} right")
+            correct[i, start : start + batch] = alive.cpu()
+            bar.set_postfix_str(f"ε = {threat.epsilon:.3g}: {correct[i, : start + len(x)].mean():.3f} right")
         bar.update(len(x))
     bar.close()
     return clean, correct

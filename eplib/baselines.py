@@ -1,4 +1,6 @@
-"""Feed-forward networks to compare with, a read-out fitted to fixed features, and the one place that builds a model."""
+"""Feed-forward networks to compare with, a read-out fitted to fixed features, and the one place that builds a
+model.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +14,9 @@ WEIGHT_DECAYS = (0.0, 1e-5, 1e-4, 1e-3, 1e-2)  # tried for a fitted read-out, ch
 
 
 class CNN(nn.Module):
-    """The feed-forward CNN of arXiv 2401.11543: [convolution without bias, BatchNorm, ReLU, 2×2 max-pooling] per layer,
-    then a linear read-out. Same arguments as `eplib.network.EPCNN`; normalisation is inside. Logits [N, classes].
+    """The feed-forward CNN of arXiv 2401.11543: [convolution without bias, BatchNorm, ReLU, 2×2 max-pooling]
+    per layer, then a linear read-out. Same arguments as `eplib.network.EPCNN`; normalisation is inside.
+    Logits [N, classes].
     """
 
     def __init__(self, channels, paddings, classes=10, in_channels=3, image_size=32, mean=0.0, std=1.0):
@@ -44,8 +47,14 @@ KINDS = {"EPCNN": EPCNN, "CNN": CNN}
 
 def describe(net):
     """The arguments that build a network of the same kind and size again, as JSON takes them."""
-    settings = {"kind": type(net).__name__, "channels": list(net.channels), "paddings": list(net.paddings),
-                "classes": net.classes, "in_channels": net.in_channels, "image_size": net.image_size}
+    settings = {
+        "kind": type(net).__name__,
+        "channels": list(net.channels),
+        "paddings": list(net.paddings),
+        "classes": net.classes,
+        "in_channels": net.in_channels,
+        "image_size": net.image_size,
+    }
     return settings | ({"steps": net.steps, "order": net.order} if isinstance(net, EPCNN) else {})
 
 
@@ -58,14 +67,19 @@ def build(description):
     try:
         return KINDS[kind](**settings)
     except TypeError as error:
-        raise InputError(f"the description of a {kind} does not fit ({error}): use a checkpoint of this version") from error
+        raise InputError(
+            f"the description of a {kind} does not fit ({error}): use a checkpoint of this version"
+        ) from error
 
 
 def fit_readout(net, images, labels, validation_images, validation_labels, batch=500):
-    """Fit the read-out of an EP-CNN to its free states by multinomial logistic regression, everything else as it is.
+    """Fit the read-out of an EP-CNN to its free states by multinomial logistic regression, everything else as
+    it is.
 
-    The weight decay is the best of `WEIGHT_DECAYS` on the validation images. Returns {weight decay: accuracy}.
+    The weight decay is the best of `WEIGHT_DECAYS` on the validation images. Returns {weight decay:
+    accuracy}.
     """
+
     def features(x):
         return torch.cat([settle(net, part).states[-1].flatten(1) for part in x.split(batch)])
 
@@ -76,7 +90,9 @@ def fit_readout(net, images, labels, validation_images, validation_labels, batch
         weight, bias = _logistic_regression((states - centre) / spread, labels, net.classes, decay)
         weight = weight / spread
         bias = bias - weight @ centre
-        scores[decay] = (F.linear(held_out, weight, bias).argmax(1) == validation_labels).double().mean().item()
+        scores[decay] = (
+            (F.linear(held_out, weight, bias).argmax(1) == validation_labels).double().mean().item()
+        )
         if scores[decay] == max(scores.values()):
             best = weight, bias
     with torch.no_grad():
@@ -86,9 +102,13 @@ def fit_readout(net, images, labels, validation_images, validation_labels, batch
 
 
 def _logistic_regression(features, labels, classes, decay):
-    weight = torch.zeros(classes, features.shape[1], dtype=features.dtype, device=features.device, requires_grad=True)
+    weight = torch.zeros(
+        classes, features.shape[1], dtype=features.dtype, device=features.device, requires_grad=True
+    )
     bias = torch.zeros(classes, dtype=features.dtype, device=features.device, requires_grad=True)
-    optimiser = torch.optim.LBFGS([weight, bias], max_iter=500, tolerance_change=1e-9, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS(
+        [weight, bias], max_iter=500, tolerance_change=1e-9, line_search_fn="strong_wolfe"
+    )
 
     def closure():
         optimiser.zero_grad()

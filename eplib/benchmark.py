@@ -17,8 +17,9 @@ FREE_STEPS, NUDGED_STEPS, BETA = 24, 8, 0.5
 
 
 def training_iteration(rounds=5, device=None):
-    """One centred EP training iteration (24 free, 2 × 8 nudged synchronous steps, live arg-max, float32, 32-64-128-128,
-    batch 32) by the closed form and by autograd of Φ: median milliseconds of interleaved rounds, and their ratio.
+    """One centred EP training iteration (24 free, 2 × 8 nudged synchronous steps, live arg-max, float32,
+    32-64-128-128, batch 32) by the closed form and by autograd of Φ: median milliseconds of interleaved
+    rounds, and their ratio.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
@@ -28,8 +29,15 @@ def training_iteration(rounds=5, device=None):
     plain.load_state_dict(net.state_dict())
 
     def closed():
-        learning.weight_gradients(net, images, labels, beta=BETA, free_steps=FREE_STEPS, nudged_steps=NUDGED_STEPS,
-                                  order="synchronous")
+        learning.weight_gradients(
+            net,
+            images,
+            labels,
+            beta=BETA,
+            free_steps=FREE_STEPS,
+            nudged_steps=NUDGED_STEPS,
+            order="synchronous",
+        )
 
     def autograd():
         reference.centred_gradients(plain, images, labels, BETA, FREE_STEPS, NUDGED_STEPS, "synchronous")
@@ -41,12 +49,18 @@ def training_iteration(rounds=5, device=None):
             if i:
                 times[name].append(1e3 * seconds)
     median = {name: statistics.median(values) for name, values in times.items()}
-    return {"milliseconds": {name: round(value, 1) for name, value in median.items()},
-            "spread": {name: [round(min(v), 1), round(max(v), 1)] for name, v in times.items()},
-            "ratio": round(median["autograd of Φ"] / median["closed form"], 2),
-            "network": CHANNELS, "batch": BATCH, "steps": [FREE_STEPS, NUDGED_STEPS], "torch": torch.__version__,
-            "device": files.provenance(device)["device"], "threads": torch.get_num_threads(),
-            "python": platform.python_version()}
+    return {
+        "milliseconds": {name: round(value, 1) for name, value in median.items()},
+        "spread": {name: [round(min(v), 1), round(max(v), 1)] for name, v in times.items()},
+        "ratio": round(median["autograd of Φ"] / median["closed form"], 2),
+        "network": CHANNELS,
+        "batch": BATCH,
+        "steps": [FREE_STEPS, NUDGED_STEPS],
+        "torch": torch.__version__,
+        "device": files.provenance(device)["device"],
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+    }
 
 
 def _timed(function, device):
@@ -58,7 +72,9 @@ def _timed(function, device):
 
 
 def book():
-    """Seconds of `make book` in a fresh clone of the committed project (environment included), and again unchanged."""
+    """Seconds of `make book` in a fresh clone of the committed project (environment included), and again
+    unchanged.
+    """
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "clone"
         subprocess.run(["git", "clone", "--quiet", str(files.ROOT), str(clone)], check=True)

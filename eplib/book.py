@@ -31,7 +31,8 @@ def slugs():
 def execute(slug, out, parameters=None, progress=True):
     """Run one chapter with papermill and write the executed notebook to the path `out`.
 
-    Raises InputError for an unknown chapter or parameter, and with the chapter's own sentence when it refuses one.
+    Raises InputError for an unknown chapter or parameter, and with the chapter's own sentence when it refuses
+    one.
     """
     import papermill
     from papermill.exceptions import PapermillExecutionError
@@ -45,9 +46,17 @@ def execute(slug, out, parameters=None, progress=True):
     partial = out.with_name(f".{out.name}")
     os.environ["MPLBACKEND"] = "agg"
     try:
-        papermill.execute_notebook(str(source), str(partial), parameters=parameters, kernel_name="python3",
-                                   cwd=str(files.ROOT), progress_bar=progress, execution_timeout=TIMEOUT,
-                                   start_timeout=120, log_output=False)
+        papermill.execute_notebook(
+            str(source),
+            str(partial),
+            parameters=parameters,
+            kernel_name="python3",
+            cwd=str(files.ROOT),
+            progress_bar=progress,
+            execution_timeout=TIMEOUT,
+            start_timeout=120,
+            log_output=False,
+        )
     except PapermillExecutionError as error:
         partial.unlink(missing_ok=True)
         if error.ename == "InputError":
@@ -78,8 +87,22 @@ def build(progress=True):
         files.write_json(state_file, state)
         print(f"    {time.perf_counter() - started:.0f} s", flush=True)
     print("building pages", flush=True)
-    built = subprocess.run([sys.executable, "-m", "jupyter_book.cli.main", "build", str(stage), "--path-output",
-                            str(files.ROOT), "-W", "-n", "--keep-going", "-q"], cwd=files.ROOT)
+    built = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "jupyter_book.cli.main",
+            "build",
+            str(stage),
+            "--path-output",
+            str(files.ROOT),
+            "-W",
+            "-n",
+            "--keep-going",
+            "-q",
+        ],
+        cwd=files.ROOT,
+    )
     page = files.ROOT / "_build" / "html" / "index.html"
     if built.returncode or not page.exists():
         raise RuntimeError(f"jupyter-book ended with status {built.returncode}: its messages are above")
@@ -106,7 +129,12 @@ def _copy(source, target):
 
 def _hash_of_inputs():
     """Of eplib, the published numbers and every stored network and result (through their records)."""
-    paths = [*(files.ROOT / "eplib").glob("*.py"), *(files.ROOT / "data" / "published").glob("*.csv"),
-             *(files.ROOT / "data" / "checkpoints").rglob("*.json"), *(files.ROOT / "data" / "results").rglob("*.json")]
-    return files.sha256("".join(f"{p.relative_to(files.ROOT)} {files.sha256(p)}\n" for p in sorted(paths)).encode())
-
+    paths = [
+        *(files.ROOT / "eplib").glob("*.py"),
+        *(files.ROOT / "data" / "published").glob("*.csv"),
+        *(files.ROOT / "data" / "checkpoints").rglob("*.json"),
+        *(files.ROOT / "data" / "results").rglob("*.json"),
+    ]
+    return files.sha256(
+        "".join(f"{p.relative_to(files.ROOT)} {files.sha256(p)}\n" for p in sorted(paths)).encode()
+    )

@@ -1,4 +1,5 @@
-"""A trained network in two files: NAME.safetensors (float16 weights) and NAME.json (architecture, dynamics, training).
+"""A trained network in two files: NAME.safetensors (float16 weights) and NAME.json (architecture, dynamics,
+training).
 
 The JSON is written last and holds the hash of the weights; neither file is ever read as a pickle.
 """
@@ -18,7 +19,9 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network as stored. name: file name without ending. record: the whole JSON, with "sha256" of the weights."""
+    """A network as stored. name: file name without ending. record: the whole JSON, with "sha256" of the
+    weights.
+    """
 
     name: str
     net: torch.nn.Module
@@ -34,15 +37,27 @@ def name(model, dataset, seed):
 
 
 def save(folder, net, model, dataset, scale, seed, training):
-    """Write a network's float16 weights and record; returns the path of the weights. Both files appear whole or not."""
+    """Write a network's float16 weights and record; returns the path of the weights. Both files appear whole
+    or not.
+    """
     path = Path(folder) / f"{name(model, dataset, seed)}.safetensors"
-    tensors = {key: value.detach().cpu().to(torch.float16).contiguous() if value.is_floating_point() else value.cpu()
-               for key, value in net.state_dict().items()}
+    tensors = {
+        key: value.detach().cpu().to(torch.float16).contiguous() if value.is_floating_point() else value.cpu()
+        for key, value in net.state_dict().items()
+    }
     content = safetensors.torch.save(tensors)
     files.write(path, content)
-    record = {"format": FORMAT, "model": model, "dataset": dataset, "scale": scale, "seed": seed,
-              "network": baselines.describe(net), "training": training, "sha256": files.sha256(content),
-              **files.provenance(net.mean.device)}
+    record = {
+        "format": FORMAT,
+        "model": model,
+        "dataset": dataset,
+        "scale": scale,
+        "seed": seed,
+        "network": baselines.describe(net),
+        "training": training,
+        "sha256": files.sha256(content),
+        **files.provenance(net.mean.device),
+    }
     files.write_json(path.with_suffix(".json"), record)
     return path
 
@@ -57,23 +72,29 @@ def load(path, device=None):
     record = files.read_json(path.with_suffix(".json"), "checkpoint record")
     missing = {"format", "model", "dataset", "scale", "seed", "network", "sha256"} - record.keys()
     if missing:
-        raise InputError(f"checkpoint record {path.with_suffix('.json')} has no {', '.join(sorted(missing))}: give a"
-                         " checkpoint that `python -m eplib train` wrote")
+        raise InputError(
+            f"checkpoint record {path.with_suffix('.json')} has no {', '.join(sorted(missing))}: give a"
+            " checkpoint that `python -m eplib train` wrote"
+        )
     one_of("checkpoint format", record["format"], (FORMAT,))
     try:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"checkpoint {path} cannot be read ({error.strerror}): check the path") from error
     if files.sha256(content) != record["sha256"]:
-        raise InputError(f"checkpoint {path} does not have the hash of its record: one of the two files is damaged or"
-                         " of another run, restore both")
+        raise InputError(
+            f"checkpoint {path} does not have the hash of its record: one of the two files is damaged or"
+            " of another run, restore both"
+        )
     net = baselines.build(record["network"])
     try:
         tensors = safetensors.torch.load(content)
         net.load_state_dict(tensors)
     except (SafetensorError, RuntimeError) as error:
-        raise InputError(f"checkpoint {path} does not fit the network of its record ({str(error).splitlines()[0]}):"
-                         " give a checkpoint that `python -m eplib train` wrote") from error
+        raise InputError(
+            f"checkpoint {path} does not fit the network of its record ({str(error).splitlines()[0]}):"
+            " give a checkpoint that `python -m eplib train` wrote"
+        ) from error
     if not all(torch.isfinite(t).all() for t in tensors.values()):
         raise InputError(f"checkpoint {path} holds weights that are not finite: train it again")
     return Checkpoint(path.stem, net.eval().requires_grad_(False).to(device or "cpu"), record)

@@ -4,7 +4,9 @@ import torch
 
 
 class InputError(ValueError):
-    """Something a user gave cannot be used. The message is one sentence: what was given, what is allowed, what to do."""
+    """Something a user gave cannot be used. The message is one sentence: what was given, what is allowed,
+    what to do.
+    """
 
 
 def one_of(kind, value, allowed):
@@ -17,11 +19,18 @@ def one_of(kind, value, allowed):
 def check_images(images, shape):
     """Raise InputError unless `images` is a floating [N, *shape] tensor of finite values in [0, 1], N ≥ 1."""
     expected = "[N, " + ", ".join(map(str, shape)) + "]"
-    if not torch.is_tensor(images) or images.ndim != 4 or tuple(images.shape[1:]) != tuple(shape) or not len(images):
+    if (
+        not torch.is_tensor(images)
+        or images.ndim != 4
+        or tuple(images.shape[1:]) != tuple(shape)
+        or not len(images)
+    ):
         found = list(images.shape) if hasattr(images, "shape") else type(images).__name__
         raise InputError(f"images of shape {found}: this network takes {expected}")
     if not images.is_floating_point():
-        raise InputError(f"images of type {images.dtype}: give floating point in [0, 1] (8-bit images divided by 255)")
+        raise InputError(
+            f"images of type {images.dtype}: give floating point in [0, 1] (8-bit images divided by 255)"
+        )
     low, high = (bound.item() for bound in torch.aminmax(images.detach()))
     if not (low >= 0.0 and high <= 1.0):  # also true for NaN
         raise InputError(f"images with values from {low:g} to {high:g}: give finite pixels in [0, 1]")
@@ -30,6 +39,10 @@ def check_images(images, shape):
 def check_labels(labels, images, classes):
     """Raise InputError unless `labels` is one integer in [0, classes) for every image."""
     if labels.shape != (len(images),) or labels.is_floating_point():
-        raise InputError(f"labels of shape {list(labels.shape)} and type {labels.dtype}: give {len(images)} integers")
+        raise InputError(
+            f"labels of shape {list(labels.shape)} and type {labels.dtype}: give {len(images)} integers"
+        )
     if len(labels) and (labels.min() < 0 or labels.max() >= classes):
-        raise InputError(f"labels from {labels.min()} to {labels.max()}: give integers from 0 to {classes - 1}")
+        raise InputError(
+            f"labels from {labels.min()} to {labels.max()}: give integers from 0 to {classes - 1}"
+        )

@@ -1,7 +1,9 @@
-"""Images and labels: the shipped sample, Fashion-MNIST, CIFAR-10 and CIFAR-100, always in one canonical order.
+"""Images and labels: the shipped sample, Fashion-MNIST, CIFAR-10 and CIFAR-100, always in one canonical
+order.
 
-Every split is sorted by the SHA-256 of an image's uint8 [C, H, W] bytes, then by label, so an image id (its place in
-that order) names the same image whatever the source, and every prefix is a random sample of the split.
+Every split is sorted by the SHA-256 of an image's uint8 [C, H, W] bytes, then by label, so an image id (its
+place in that order) names the same image whatever the source, and every prefix is a random sample of the
+split.
 """
 
 import hashlib
@@ -22,23 +24,39 @@ SIDE = 32  # pixels; 28×28 images are zero-padded to it
 
 GARMENTS = tuple("t-shirt trouser pullover dress coat sandal shirt sneaker bag ankle-boot".split())
 CIFAR10 = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
-CIFAR100 = tuple("""
-apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
-caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish
-forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle
-mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine
-possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
-sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree
-wolf woman worm""".split())
+CIFAR100 = tuple(
+    """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
+lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
+pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark
+shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone
+television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+""".split()
+)
 CLASSES = {"sample": GARMENTS, "fashion-mnist": GARMENTS, "cifar10": CIFAR10, "cifar100": CIFAR100}
 
-# The binary archives of the data sets' page: no pickle inside. name: (archive, MD5, folder, train files, test files,
+# The binary archives of the data sets' page: no pickle inside. name: (archive, MD5, folder, train files, test
+# files,
 # label bytes before the fine label)
 CIFAR_ARCHIVES = {
-    "cifar10": ("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530", "cifar-10-batches-bin",
-                [f"data_batch_{i}.bin" for i in range(1, 6)], ["test_batch.bin"], 0),
-    "cifar100": ("cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8", "cifar-100-binary",
-                 ["train.bin"], ["test.bin"], 1),
+    "cifar10": (
+        "cifar-10-binary.tar.gz",
+        "c32a1d4ab5d03f1284b67883e8d87530",
+        "cifar-10-batches-bin",
+        [f"data_batch_{i}.bin" for i in range(1, 6)],
+        ["test_batch.bin"],
+        0,
+    ),
+    "cifar100": (
+        "cifar-100-binary.tar.gz",
+        "03b5dce01913d631647c71ecec9e9cb8",
+        "cifar-100-binary",
+        ["train.bin"],
+        ["test.bin"],
+        1,
+    ),
 }
 CIFAR_PAGE = "https://www.cs.toronto.edu/~kriz/"
 
@@ -47,8 +65,9 @@ CIFAR_PAGE = "https://www.cs.toronto.edu/~kriz/"
 class Images:
     """One split of a data set in canonical order.
 
-    images: uint8 [N, C, H, W]. labels: int64 [N]. classes: names. ids: int64 [N], the image ids 0…N−1. official: int64
-    [N], places in the original files, or None where the source does not have them. sha256: of images and labels.
+    images: uint8 [N, C, H, W]. labels: int64 [N]. classes: names. ids: int64 [N], the image ids 0…N−1.
+    official: int64 [N], places in the original files, or None where the source does not have them. sha256: of
+    images and labels.
     """
 
     name: str
@@ -67,10 +86,11 @@ class Images:
 def load(name, split, root=None):
     """The split "train" or "test" of "sample", "fashion-mnist", "cifar10" or "cifar100", as `Images`.
 
-    `sample` ships with the project. The others are read from NAME.npz in the data folder if it is there (train_images
-    uint8 [N, H, W, C], train_labels, test_images, test_labels), else through torchvision, which downloads them. The
-    data folder is `root`, else the environment variable EPLIB_DATA, else eplib in the user's cache folder.
-    Raises InputError for unknown names and for files that are missing, damaged or hold something else.
+    `sample` ships with the project. The others are read from NAME.npz in the data folder if it is there
+    (train_images uint8 [N, H, W, C], train_labels, test_images, test_labels), else through torchvision, which
+    downloads them. The data folder is `root`, else the environment variable EPLIB_DATA, else eplib in the
+    user's cache folder. Raises InputError for unknown names and for files that are missing, damaged or hold
+    something else.
     """
     one_of("data set", name, CLASSES)
     one_of("split", split, SPLITS)
@@ -103,18 +123,23 @@ def as_float(images):
 def augment(images, generator, flip=True, crop=None, padding=4):
     """Randomly flipped and shifted copies of images [N, C, H, W], on their device.
 
-    flip: mirror left-right with probability ½. crop: None, or how the `padding` pixels around the image are filled
-    before a window of the original size is cut out: "edge" or "reflect". generator: a CPU generator, so that the same
-    seed gives the same images on every device.
+    flip: mirror left-right with probability ½. crop: None, or how the `padding` pixels around the image are
+    filled before a window of the original size is cut out: "edge" or "reflect". generator: a CPU generator,
+    so that the same seed gives the same images on every device.
     """
     n, _, height, width = images.shape
     mirrored = torch.rand(n, generator=generator) < 0.5 if flip else torch.zeros(n, dtype=torch.bool)
-    shift = torch.randint(-padding, padding + 1, (2, n), generator=generator) if crop else torch.zeros(2, n).long()
+    shift = (
+        torch.randint(-padding, padding + 1, (2, n), generator=generator)
+        if crop
+        else torch.zeros(2, n).long()
+    )
     rows = _inside(torch.arange(height) + shift[0][:, None], height, crop)
     columns = _inside(torch.arange(width) + shift[1][:, None], width, crop)
     columns = torch.where(mirrored[:, None], columns.flip(1), columns)
-    which, rows, columns = (i.to(images.device) for i in (torch.arange(n)[:, None, None], rows[:, :, None],
-                                                          columns[:, None, :]))
+    which, rows, columns = (
+        i.to(images.device) for i in (torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :])
+    )
     return images.permute(0, 2, 3, 1)[which, rows, columns].permute(0, 3, 1, 2)
 
 
@@ -130,40 +155,62 @@ def _read_npz(path, split):
         with np.load(path, allow_pickle=False) as file:
             missing = [n for n in names if n not in file.files]
             if missing:
-                raise InputError(f"{path} has no {' and no '.join(missing)}: give the arrays train_images, train_labels,"
-                                 " test_images, test_labels")
+                raise InputError(
+                    f"{path} has no {' and no '.join(missing)}: give the arrays train_images, train_labels,"
+                    " test_images, test_labels"
+                )
             places = f"{split}_official"
             return file[names[0]], file[names[1]], file[places] if places in file.files else None
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path} cannot be read ({error}): it is damaged or no npz file, replace it") from error
+        raise InputError(
+            f"{path} cannot be read ({error}): it is damaged or no npz file, replace it"
+        ) from error
 
 
 def _canonical(name, split, images, labels, official, path):
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
-        raise InputError(f"{path} holds images of type {images.dtype} and shape {list(images.shape)}: give uint8 [N, H,"
-                         " W, C]")
+        raise InputError(
+            f"{path} holds images of type {images.dtype} and shape {list(images.shape)}: give uint8 [N, H,"
+            " W, C]"
+        )
     n, height, width, channels = images.shape
     if (height, width) not in ((28, 28), (SIDE, SIDE)) or channels not in (1, 3):
-        raise InputError(f"{path} holds images of shape {[height, width, channels]}: give 28×28 or 32×32 pixels and 1"
-                         " or 3 channels")
+        raise InputError(
+            f"{path} holds images of shape {[height, width, channels]}: give 28×28 or 32×32 pixels and 1"
+            " or 3 channels"
+        )
     labels = np.asarray(labels)
     if labels.shape != (n,) or labels.dtype.kind not in "iu":
-        raise InputError(f"{path} holds labels of type {labels.dtype} and shape {list(labels.shape)}: give {n} integers")
+        raise InputError(
+            f"{path} holds labels of type {labels.dtype} and shape {list(labels.shape)}: give {n} integers"
+        )
     if labels.min() < 0 or labels.max() >= len(CLASSES[name]):
-        raise InputError(f"{path} holds labels from {labels.min()} to {labels.max()}: give integers from 0 to"
-                         f" {len(CLASSES[name]) - 1}")
+        raise InputError(
+            f"{path} holds labels from {labels.min()} to {labels.max()}: give integers from 0 to"
+            f" {len(CLASSES[name]) - 1}"
+        )
     border = (SIDE - height) // 2
     images = np.pad(images, ((0, 0), (border, border), (border, border), (0, 0)))
     images = np.ascontiguousarray(np.broadcast_to(images, (n, SIDE, SIDE, 3)).transpose(0, 3, 1, 2))
-    keys = [(hashlib.sha256(image.tobytes()).digest(), label) for image, label in zip(images, labels, strict=True)]
+    keys = [
+        (hashlib.sha256(image.tobytes()).digest(), label) for image, label in zip(images, labels, strict=True)
+    ]
     order = sorted(range(n), key=keys.__getitem__)
     images, labels = images[order], labels[order].astype(np.int64)
     digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
-    return Images(name, split, torch.from_numpy(images), torch.from_numpy(labels), CLASSES[name], torch.arange(n),
-                  None if official is None else torch.from_numpy(np.asarray(official)[order].astype(np.int64)), digest)
+    return Images(
+        name,
+        split,
+        torch.from_numpy(images),
+        torch.from_numpy(labels),
+        CLASSES[name],
+        torch.arange(n),
+        None if official is None else torch.from_numpy(np.asarray(official)[order].astype(np.int64)),
+        digest,
+    )
 
 
 def _fashion_mnist(folder, split):
@@ -186,10 +233,12 @@ def _cifar(name, folder, split):
     raw = b"".join(file.read_bytes() for file in files)
     expected = 50_000 if split == "train" else 10_000
     if len(raw) != expected * record:
-        raise InputError(f"{folder / inside} holds {len(raw)} bytes of {split} images instead of {expected * record}:"
-                         " remove the folder so that it is unpacked again")
+        raise InputError(
+            f"{folder / inside} holds {len(raw)} bytes of {split} images instead of {expected * record}:"
+            " remove the folder so that it is unpacked again"
+        )
     table = np.frombuffer(raw, np.uint8).reshape(expected, record)
-    return table[:, skip + 1:].reshape(expected, 3, SIDE, SIDE).transpose(0, 2, 3, 1), table[:, skip]
+    return table[:, skip + 1 :].reshape(expected, 3, SIDE, SIDE).transpose(0, 2, 3, 1), table[:, skip]
 
 
 class _download:
@@ -203,5 +252,7 @@ class _download:
 
     def __exit__(self, kind, error, _):
         if isinstance(error, (OSError, RuntimeError)):  # no network, no space, an archive with another MD5
-            raise InputError(f"{self.name} is not in {self.folder} and could not be downloaded ({error}): put"
-                             f" {self.name}.npz there, or connect to the network") from error
+            raise InputError(
+                f"{self.name} is not in {self.folder} and could not be downloaded ({error}): put"
+                f" {self.name}.npz there, or connect to the network"
+            ) from error

@@ -2,12 +2,13 @@
 
 One update of layer l (states s, activation σ(u) = clip(u / 2, 0, 1)) is
 
-    u_l = maxpool(W_l ∗ s_{l-1} + b_l) + W_{l+1}ᵀ ∗ unpool(s_{l+1}, k_{l+1}) [+ β W_oᵀ (onehot(y) − softmax(z)) at the top]
+    u_l = maxpool(W_l ∗ s_{l-1} + b_l) + W_{l+1}ᵀ ∗ unpool(s_{l+1}, k_{l+1})
+          [+ β W_oᵀ (onehot(y) − softmax(z)) at the top]
     s_l ← σ(u_l)
 
-where k_{l+1} is the arg-max inside W_{l+1} ∗ s_l + b_{l+1}: exactly σ(∂Φ_β/∂s_l) of `EPCNN.primitive`, without autograd.
-An order says which layers update together: all (synchronous, the paper), one after the other (forward, backward)
-or every second one (even-odd).
+where k_{l+1} is the arg-max inside W_{l+1} ∗ s_l + b_{l+1}: exactly σ(∂Φ_β/∂s_l) of `EPCNN.primitive`,
+without autograd. An order says which layers update together: all (synchronous, the paper), one after the
+other (forward, backward) or every second one (even-odd).
 """
 
 from dataclasses import dataclass
@@ -33,7 +34,9 @@ def groups(order, depth):
 
 
 def nudged_order(order):
-    """The order of the nudged phases that belongs to a free phase in `order`: synchronous stays, others go backward."""
+    """The order of the nudged phases that belongs to a free phase in `order`: synchronous stays, others go
+    backward.
+    """
     return "synchronous" if order == "synchronous" else "backward"
 
 
@@ -41,10 +44,10 @@ def nudged_order(order):
 class Equilibrium:
     """Where a phase ended.
 
-    states: L tensors [N, C, H, W]. residual: [N], the largest |one more synchronous step − state| over an image's
-    units. steps: steps taken. image_steps: [N], the same per image (they differ only with a tolerance).
-    logits: [N, classes]. trajectory: with `record`, {"logits": [steps, N, classes], "change": [steps, N]} where
-    change is the largest |new − old state| of an image in that step; otherwise None.
+    states: L tensors [N, C, H, W]. residual: [N], the largest |one more synchronous step − state| over an
+    image's units. steps: steps taken. image_steps: [N], the same per image (they differ only with a
+    tolerance). logits: [N, classes]. trajectory: with `record`, {"logits": [steps, N, classes], "change":
+    [steps, N]} where change is the largest |new − old state| of an image in that step; otherwise None.
     """
 
     states: tuple
@@ -56,15 +59,25 @@ class Equilibrium:
 
 
 @torch.no_grad()
-def settle(net, images, steps=None, order=None, labels=None, beta=0.0, start=None, arg_max="live", tolerance=None,
-           record=False):
+def settle(
+    net,
+    images,
+    steps=None,
+    order=None,
+    labels=None,
+    beta=0.0,
+    start=None,
+    arg_max="live",
+    tolerance=None,
+    record=False,
+):
     """Run one phase and return its `Equilibrium`.
 
-    images: [N, C, H, W] in [0, 1]. steps, order: default to the network's own. labels, beta: the nudge; beta is a
-    number or one number per image. start: states to begin from (default zeros), or an Equilibrium. arg_max: "live", or
-    "frozen" at `start`. tolerance: an image freezes after the first step that changes none of its units by more than
-    this; every image is judged alone, so the rest of the batch never matters. record: keep the trajectory.
-    Raises InputError for images, labels, order or steps that do not fit.
+    images: [N, C, H, W] in [0, 1]. steps, order: default to the network's own. labels, beta: the nudge; beta
+    is a number or one number per image. start: states to begin from (default zeros), or an Equilibrium.
+    arg_max: "live", or "frozen" at `start`. tolerance: an image freezes after the first step that changes
+    none of its units by more than this; every image is judged alone, so the rest of the batch never matters.
+    record: keep the trajectory. Raises InputError for images, labels, order or steps that do not fit.
     """
     net.check(images)
     steps, order = net.steps if steps is None else steps, order or net.order
@@ -103,8 +116,12 @@ def _run(phase, steps, schedule, tolerance, record):
             active = active & (change > tolerance)
             if not active.any():
                 break
-    trajectory = {"logits": torch.stack(logits), "change": torch.stack(changes)} if record and changes else None
-    return Equilibrium(tuple(phase.states), phase.residual(), int(taken.max()), taken, phase.logits(), trajectory)
+    trajectory = (
+        {"logits": torch.stack(logits), "change": torch.stack(changes)} if record and changes else None
+    )
+    return Equilibrium(
+        tuple(phase.states), phase.residual(), int(taken.max()), taken, phase.logits(), trajectory
+    )
 
 
 class Phase:
@@ -127,7 +144,9 @@ class Phase:
         self.frozen = [self.pooled(l)[1] for l in range(len(self.layers))]
 
     def pooled(self, l):
-        """(pooled pre-activation, arg-max codes) of layer l given the layer below; computed once per state below."""
+        """(pooled pre-activation, arg-max codes) of layer l given the layer below; computed once per state
+        below.
+        """
         if self.below[l] is None:
             weight, bias, padding = self.layers[l]
             z = F.conv2d(self.states[l - 1], weight, bias, padding=padding)
@@ -162,8 +181,14 @@ class Phase:
                 self.put(l, activation(u))
 
     def record(self, l, u):
-        """The linear map of one update: (layer, where σ has slope ½, codes of layer l, codes of layer l + 1 or None)."""
-        above = None if l == len(self.layers) - 1 or self.silent[l + 1] else compact(self.codes(l + 1), self.states[l])
+        """The linear map of one update: (layer, where σ has slope ½, codes of layer l, codes of layer l + 1
+        or None).
+        """
+        above = (
+            None
+            if l == len(self.layers) - 1 or self.silent[l + 1]
+            else compact(self.codes(l + 1), self.states[l])
+        )
         below = None if l == 0 else compact(self.pooled(l)[1], self.states[l - 1])
         return l, (u > 0) & (u < 2), below, above
 
@@ -204,7 +229,9 @@ def activation(u):
 
 
 class Drive(NamedTuple):
-    """What an image sends into the network, constant through every phase: of the first layer, and the image itself."""
+    """What an image sends into the network, constant through every phase: of the first layer, and the image
+    itself.
+    """
 
     pooled: torch.Tensor
     codes: torch.Tensor
@@ -220,8 +247,10 @@ def drive(net, images):
 
 def zero_states(net, like):
     """All-zero states for a batch as large as that of the tensor `like`."""
-    return tuple(like.new_zeros((len(like), *shape)).contiguous(memory_format=torch.channels_last)
-                 for shape in net.shapes)
+    return tuple(
+        like.new_zeros((len(like), *shape)).contiguous(memory_format=torch.channels_last)
+        for shape in net.shapes
+    )
 
 
 def gather(z, codes):
@@ -233,7 +262,9 @@ def gather(z, codes):
 
 
 def unpool(pooled, codes, padding, shape):
-    """Every entry of `pooled` at its code's place in the plane of the convolution that fed a layer of `shape`, else 0."""
+    """Every entry of `pooled` at its code's place in the plane of the convolution that fed a layer of
+    `shape`, else 0.
+    """
     size = [side + 2 * p - 2 for side, p in zip(shape[-2:], padding, strict=True)]
     return F.max_unpool2d(pooled, codes, 2, output_size=size)
 
@@ -244,7 +275,9 @@ def send_down(state, codes, weight, padding, shape):
 
 
 def compact(codes, fed_by):
-    """Codes in one byte each instead of eight (two for large planes); `fed_by` is the state below the pooling."""
+    """Codes in one byte each instead of eight (two for large planes); `fed_by` is the state below the
+    pooling.
+    """
     height, width = fed_by.shape[-2:]
     return codes.to(torch.uint8 if height * width <= 256 else torch.int16)
 
@@ -259,6 +292,8 @@ def _checked(net, images, states):
         return None
     expected = [(len(images), *shape) for shape in net.shapes]
     if [tuple(s.shape) for s in states] != expected:
-        raise InputError(f"start with states of shapes {[list(s.shape) for s in states]}: this network and batch need"
-                         f" {[list(e) for e in expected]}")
+        raise InputError(
+            f"start with states of shapes {[list(s.shape) for s in states]}: this network and batch need"
+            f" {[list(e) for e in expected]}"
+        )
     return [s.to(net.mean.dtype).contiguous(memory_format=torch.channels_last) for s in states]

@@ -1,4 +1,6 @@
-"""Every plot of the book. A figure is returned as `Picture`: vector graphics, a caption and a text for those who cannot see it."""
+"""Every plot of the book. A figure is returned as `Picture`: vector graphics, a caption and a text for those
+who cannot see it.
+"""
 
 import base64
 import html
@@ -13,14 +15,27 @@ from eplib import published, statistics
 
 COLOURS = {"ep-cnn": "#0072b2", "cnn": "#d55e00", "ep-cnn-random": "#7f7f7f"}  # of Okabe and Ito
 NAMES = {"ep-cnn": "EP-CNN", "cnn": "CNN", "ep-cnn-random": "random convolutions"}
-AXES = {"linf": ("ℓ∞ perturbation ε (pixels in [0, 1])", (7e-4, 0.16)), "l2": ("ℓ2 perturbation ε", (0.04, 5.0))}
-STYLE = {"svg.hashsalt": "eplib", "svg.fonttype": "path", "font.size": 10, "axes.spines.top": False,
-         "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25, "figure.constrained_layout.use": True}
+AXES = {
+    "linf": ("ℓ∞ perturbation ε (pixels in [0, 1])", (7e-4, 0.16)),
+    "l2": ("ℓ2 perturbation ε", (0.04, 5.0)),
+}
+STYLE = {
+    "svg.hashsalt": "eplib",
+    "svg.fonttype": "path",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "figure.constrained_layout.use": True,
+}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """svg: the drawing. caption: how to read it. alt: what it shows, in words. Displays itself in a notebook."""
+    """svg: the drawing. caption: how to read it. alt: what it shows, in words. Displays itself in a
+    notebook.
+    """
 
     svg: str
     caption: str
@@ -28,8 +43,11 @@ class Picture:
 
     def _repr_html_(self):
         data = base64.b64encode(self.svg.encode()).decode()
-        return (f'<figure class="eplib"><img src="data:image/svg+xml;base64,{data}" alt="{html.escape(self.alt)}"'
-                f' style="max-width:100%;background:white"><figcaption>{html.escape(self.caption)}</figcaption></figure>')
+        return (
+            f'<figure class="eplib"><img src="data:image/svg+xml;base64,{data}" alt="{html.escape(self.alt)}"'
+            ' style="max-width:100%;background:white">'
+            f"<figcaption>{html.escape(self.caption)}</figcaption></figure>"
+        )
 
 
 def _draw(grid, plot, caption, alt, width=9.0, height=3.9):
@@ -55,7 +73,16 @@ def robustness_curves(norm, ours, badge):
         axes[0].set_title("published, CIFAR-10")
         for model, results in ours.items():
             for i, e, mean, low, high in _points(results):
-                _line(axes[1], model if i == 0 else None, e, mean, low, high, "--" if other_images else "-", model)
+                _line(
+                    axes[1],
+                    model if i == 0 else None,
+                    e,
+                    mean,
+                    low,
+                    high,
+                    "--" if other_images else "-",
+                    model,
+                )
         axes[1].set_title(f"ours, {badge.dataset_name}")
         for ax in axes:
             ax.set(xscale="log", xlim=AXES[norm][1], ylim=(0, 1), xlabel=AXES[norm][0])
@@ -63,36 +90,69 @@ def robustness_curves(norm, ours, badge):
         axes[0].set_ylabel("accuracy under attack")
 
     seeds = int(theirs["ep-cnn"]["seeds"].max())
-    caption = (f"How to read it: the further right a curve falls, the more a network withstands. Left: the paper's numbers,"
-               f" means of {seeds} seeds with their range, 10,000 CIFAR-10 images; an image that the attack repairs counts as"
-               f" right there. Right: this project, {badge.text}; right before and under attack with true labels; bands are"
-               " 95 % Wilson intervals, one curve a seed"
-               + ("; dashed, because the images are others than the paper's." if other_images else "."))
-    shown = ", ".join(f"{NAMES[m]} {_share_at(r, -1):.0%} at the largest ε and {_share_at(r, 0):.0%} at the smallest"
-                      for m, r in ours.items())
-    alt = f"Two panels of accuracy against ε for EP-CNN and CNN. Published on the left, ours on the right: {shown}."
+    caption = (
+        f"How to read it: the further right a curve falls, the more a network withstands. Left: the"
+        f" paper's numbers,"
+        f" means of {seeds} seeds with their range, 10,000 CIFAR-10 images; an image that the attack"
+        f" repairs counts as"
+        f" right there. Right: this project, {badge.text}; right before and under attack with true"
+        f" labels; bands are"
+        " 95 % Wilson intervals, one curve a seed"
+        + ("; dashed, because the images are others than the paper's." if other_images else ".")
+    )
+    shown = ", ".join(
+        f"{NAMES[m]} {_share_at(r, -1):.0%} at the largest ε and {_share_at(r, 0):.0%} at the smallest"
+        for m, r in ours.items()
+    )
+    alt = (
+        f"Two panels of accuracy against ε for EP-CNN and CNN. Published on the left, ours on the"
+        f" right: {shown}."
+    )
     return _draw((1, 2), plot, caption, alt)
 
 
 def clean_accuracy(rows, badge):
-    """Clean accuracy of every network and free phase as dots with intervals. rows: [(model, label, [accuracy row, …])]."""
+    """Clean accuracy of every network and free phase as dots with intervals. rows: [(model, label, [accuracy
+    row, …])].
+    """
+
     def plot(ax):
-        for y, (model, label, points) in enumerate(reversed(rows)):
+        for y, (model, _, points) in enumerate(reversed(rows)):
             for shift, point in zip(_spread(len(points)), points, strict=True):
-                ax.errorbar(point.value, y + shift, xerr=[[point.value - point.low], [point.high - point.value]], fmt="o",
-                            color=COLOURS[model], markersize=5, linewidth=1.2)
+                ax.errorbar(
+                    point.value,
+                    y + shift,
+                    xerr=[[point.value - point.low], [point.high - point.value]],
+                    fmt="o",
+                    color=COLOURS[model],
+                    markersize=5,
+                    linewidth=1.2,
+                )
             mean = sum(p.value for p in points) / len(points)
-            ax.annotate(f"{mean:.1%}", (1.0, y), xycoords=("axes fraction", "data"), xytext=(6, 0),
-                        textcoords="offset points", va="center", color=COLOURS[model])
+            ax.annotate(
+                f"{mean:.1%}",
+                (1.0, y),
+                xycoords=("axes fraction", "data"),
+                xytext=(6, 0),
+                textcoords="offset points",
+                va="center",
+                color=COLOURS[model],
+            )
         ax.set_yticks(range(len(rows)), [label for _, label, _ in reversed(rows)])
         ax.set_ylim(-0.6, len(rows) - 0.4)
         ax.xaxis.set_major_formatter(PercentFormatter(1.0))
         ax.set_xlabel("clean test accuracy")
 
-    caption = (f"How to read it: each dot is a network (one a seed) with its 95 % Wilson interval, the number on the right is"
-               f" their mean; {badge.dataset_name}, {badge.scale} scale.")
-    alt = "Clean accuracy, means over seeds: " + "; ".join(
-        f"{label} {sum(p.value for p in points) / len(points):.1%}" for _, label, points in rows) + "."
+    caption = (
+        f"How to read it: each dot is a network (one a seed) with its 95 % Wilson interval, the"
+        f" number on the right is"
+        f" their mean; {badge.dataset_name}, {badge.scale} scale."
+    )
+    alt = (
+        "Clean accuracy, means over seeds: "
+        + "; ".join(f"{label} {sum(p.value for p in points) / len(points):.1%}" for _, label, points in rows)
+        + "."
+    )
     return _draw((1, 1), plot, caption, alt, width=8.0, height=0.55 * len(rows) + 0.9)
 
 
@@ -104,7 +164,13 @@ def _points(results):
     for i, result in enumerate(results):
         n = len(result.image_ids)
         bounds = [statistics.wilson(c.sum(), n) for c in result.correct]
-        yield i, result.settings["epsilons"], result.correct.mean(1), [b[0] for b in bounds], [b[1] for b in bounds]
+        yield (
+            i,
+            result.settings["epsilons"],
+            result.correct.mean(1),
+            [b[0] for b in bounds],
+            [b[1] for b in bounds],
+        )
 
 
 def _share_at(results, place):
@@ -119,17 +185,28 @@ def _line(ax, label, x, y, low, high, style, model=None):
         x, y = list(x), list(y)
         middle = min(range(len(y)), key=lambda i: abs(y[i] - y[0] / 2))
         right = label == "ep-cnn"
-        ax.annotate(NAMES[label], (x[middle], y[middle]), xytext=(8 if right else -8, 6 if right else -6),
-                    textcoords="offset points", ha="left" if right else "right", color=colour, weight="bold")
+        ax.annotate(
+            NAMES[label],
+            (x[middle], y[middle]),
+            xytext=(8 if right else -8, 6 if right else -6),
+            textcoords="offset points",
+            ha="left" if right else "right",
+            color=colour,
+            weight="bold",
+        )
 
 
 def attacked_images(examples):
-    """Images, what PGD makes of them for every model, and the change itself. examples: `chapters.examples`."""
+    """Images, what PGD makes of them for every model, and the change itself. examples:
+    `chapters.examples`.
+    """
     classes, x, epsilon = examples["classes"], examples["images"], examples["epsilon"]
     rows = [(None, "image", x, examples["labels"])]
     for model, (images, predictions) in examples["attacked"].items():
         rows.append((model, NAMES[model], images, predictions))
-        rows.append((model, "change", 0.5 + (images - x) / (2 * (images - x).abs().amax(dim=(1, 2, 3), keepdim=True)), None))
+        change = images - x
+        largest = change.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
+        rows.append((model, "change", 0.5 + change / (2 * largest), None))
 
     def plot(axes):
         for line, (model, name, images, labels) in zip(axes, rows, strict=True):
@@ -139,14 +216,21 @@ def attacked_images(examples):
                 ax.grid(False)
                 if labels is not None:
                     wrong = labels[i] != examples["labels"][i]
-                    ax.set_title(classes[labels[i]], fontsize=9, color="#a63c00" if wrong else "#333333",
-                                 weight="bold" if wrong else "normal")
+                    ax.set_title(
+                        classes[labels[i]],
+                        fontsize=9,
+                        color="#a63c00" if wrong else "#333333",
+                        weight="bold" if wrong else "normal",
+                    )
             line[0].set_ylabel(name, color=COLOURS.get(model, "#333333"))
 
     fooled = {m: int((p != examples["labels"]).sum()) for m, (_, p) in examples["attacked"].items()}
     numbers = ", ".join(f"{NAMES[m]} {k} of {len(x)}" for m, k in fooled.items())
-    caption = (f"How to read it: top row, test images with their class. Below, each network's attacked copies at"
-               f" {'ℓ∞' if examples['norm'] == 'linf' else 'ℓ2'} ε = {epsilon:.3g} under its prediction (bold: wrong), and the"
-               f" change alone, stretched to the full range. Wrong: {numbers}.")
+    caption = (
+        f"How to read it: top row, test images with their class. Below, each network's attacked copies at"
+        f" {'ℓ∞' if examples['norm'] == 'linf' else 'ℓ2'} ε = {epsilon:.3g} under its prediction"
+        f" (bold: wrong), and the"
+        f" change alone, stretched to the full range. Wrong: {numbers}."
+    )
     alt = f"A grid of images, attacked images and changes. Wrong predictions under attack: {numbers}."
     return _draw((len(rows), len(x)), plot, caption, alt, width=1.35 * len(x) + 0.4, height=1.55 * len(rows))

@@ -19,7 +19,9 @@ LIBRARIES = ("torch", "torchvision", "torchattacks", "numpy", "scipy", "pandas")
 
 
 def write(path, content):
-    """Write bytes or text under a temporary name in the same folder, then rename: a reader never sees half a file."""
+    """Write bytes or text under a temporary name in the same folder, then rename: a reader never sees half a
+    file.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = content.encode() if isinstance(content, str) else content
@@ -65,11 +67,19 @@ def settings_hash(settings):
 
 @cache
 def git_revision():
-    """The commit of the working tree, "+changes" if eplib differs from it, or "unknown" outside a repository."""
+    """The commit of the working tree, "+changes" if eplib differs from it, or "unknown" outside a
+    repository.
+    """
+
     def git(*arguments):
-        return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True).stdout
+        return subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
+        ).stdout
+
     try:
-        return git("rev-parse", "HEAD").strip() + ("+changes" if git("status", "--porcelain", "eplib").strip() else "")
+        return git("rev-parse", "HEAD").strip() + (
+            "+changes" if git("status", "--porcelain", "eplib").strip() else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

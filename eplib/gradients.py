@@ -1,10 +1,10 @@
 """Gradients of an EP-CNN's logits with respect to its input image.
 
-`unrolled`: exact back-propagation through the network's own steps in its own order. Every update is linear where its
-clip and arg-max patterns stand still, so the patterns (about two bytes a unit and step) are all that is stored.
-`adjoint`: implicit differentiation at the settled state (β → 0 of Equilibrium Propagation). With D = σ'(u) and the
-Hessian H of Φ in the states, solve a = D (H a + ∂loss/∂s) and send a down to the pixels. At a state that has not settled
-it is wrong and may diverge, so it is refused there.
+`unrolled`: exact back-propagation through the network's own steps in its own order. Every update is linear
+where its clip and arg-max patterns stand still, so the patterns (about two bytes a unit and step) are all
+that is stored. `adjoint`: implicit differentiation at the settled state (β → 0 of Equilibrium Propagation).
+With D = σ'(u) and the Hessian H of Φ in the states, solve a = D (H a + ∂loss/∂s) and send a down to the
+pixels. At a state that has not settled it is wrong and may diverge, so it is refused there.
 """
 
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ ADJOINT_TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-13}
 def input_gradient(net, images, labels, method="unrolled", free_steps=None, order=None, last=None):
     """∂ Σ_n cross-entropy(logits_n, labels_n) / ∂ images, [N, C, H, W].
 
-    method: "unrolled" or "adjoint". free_steps, order: of the free phase, by default the network's own. last: with
-    "unrolled", back-propagate through the last `last` steps only. Raises InputError when an image has not settled to
-    a residual below 1e-3 and the adjoint is asked for, or for arguments that do not fit.
+    method: "unrolled" or "adjoint". free_steps, order: of the free phase, by default the network's own. last:
+    with "unrolled", back-propagate through the last `last` steps only. Raises InputError when an image has
+    not settled to a residual below 1e-3 and the adjoint is asked for, or for arguments that do not fit.
     """
     net.check(images)
     check_labels(labels, images, net.classes)
@@ -35,16 +35,20 @@ def input_gradient(net, images, labels, method="unrolled", free_steps=None, orde
         raise InputError(f"last = {last} with method {method!r}: give 1 or more, and method 'unrolled'")
     trace = follow(net, images, free_steps, order, method)
     if method == "adjoint" and (trace.residual >= SETTLED).any():
-        raise InputError(f"{int((trace.residual >= SETTLED).sum())} of {len(images)} images have not settled (residual"
-                         f" up to {trace.residual.max():.2g}, allowed {SETTLED:g}): take more free_steps, or"
-                         " method='unrolled'")
+        raise InputError(
+            f"{int((trace.residual >= SETTLED).sum())} of {len(images)} images have not settled (residual"
+            f" up to {trace.residual.max():.2g}, allowed {SETTLED:g}): take more free_steps, or"
+            " method='unrolled'"
+        )
     onehot = F.one_hot(labels, net.classes).to(trace.logits.dtype)
     return trace.pull_back(trace.logits.softmax(1) - onehot, last).to(images.dtype)
 
 
 @dataclass
 class Trace:
-    """A free phase with what its backward pass needs: logits [N, classes], residual [N] (adjoint only), the phase."""
+    """A free phase with what its backward pass needs: logits [N, classes], residual [N] (adjoint only), the
+    phase.
+    """
 
     net: torch.nn.Module
     phase: Phase
@@ -58,17 +62,21 @@ class Trace:
 
     def rows(self, which):
         """The trace of some images only (adjoint; `which` is bool [N])."""
-        phase = Phase(self.net, Drive(*(x[which] for x in self.phase.drive)), [s[which] for s in self.phase.states])
+        phase = Phase(
+            self.net, Drive(*(x[which] for x in self.phase.drive)), [s[which] for s in self.phase.states]
+        )
         return Trace(self.net, phase, self.groups_per_step, self.method, self.residual[which])
 
     @torch.no_grad()
     def pull_back(self, logit_gradient, last=None):
         """[N, classes] gradient of a loss in the logits -> its gradient in the image."""
-        pull = (logit_gradient.to(self.net.mean.dtype) @ self.net.readout.weight).view_as(self.phase.states[-1])
+        pull = (logit_gradient.to(self.net.mean.dtype) @ self.net.readout.weight).view_as(
+            self.phase.states[-1]
+        )
         if self.method == "adjoint":
             into_first = _adjoint(self.net, self.phase, pull)
         else:
-            tape = self.phase.tape if last is None else self.phase.tape[-last * self.groups_per_step:]
+            tape = self.phase.tape if last is None else self.phase.tape[-last * self.groups_per_step :]
             into_first = _unrolled(self.net, self.phase, tape, pull)
         conv = self.net.convs[0]
         size = (self.net.in_channels, self.net.image_size, self.net.image_size)
@@ -121,7 +129,10 @@ def _adjoint(net, phase, pull):
             new = slopes[l] * field
             moved.append((new - a[l]).abs().max())
             a[l] = new
-        if torch.stack(moved).max() <= ADJOINT_TOLERANCE[pull.dtype] * torch.stack([x.abs().max() for x in a]).max():
+        if (
+            torch.stack(moved).max()
+            <= ADJOINT_TOLERANCE[pull.dtype] * torch.stack([x.abs().max() for x in a]).max()
+        ):
             break
     return a[0]
 

@@ -15,21 +15,32 @@ ESTIMATORS = ("centred",)
 
 
 @torch.no_grad()
-def weight_gradients(net, images, labels, estimator="centred", beta=0.5, free_steps=None, nudged_steps=10, order=None,
-                     arg_max="live"):
+def weight_gradients(
+    net,
+    images,
+    labels,
+    estimator="centred",
+    beta=0.5,
+    free_steps=None,
+    nudged_steps=10,
+    order=None,
+    arg_max="live",
+):
     """Gradient of the batch-mean loss for every parameter, {name: tensor}, as handed to the optimiser.
 
-    beta: nudging strength β > 0. free_steps, order: of the free phase, by default the network's own; the nudged
-    phases are synchronous when it is, otherwise backward. nudged_steps: of each nudged phase. arg_max: "live" (the
-    paper: pooling winners move during the nudged phases) or "frozen" at the free state.
-    Raises InputError for arguments that do not fit.
+    beta: nudging strength β > 0. free_steps, order: of the free phase, by default the network's own; the
+    nudged phases are synchronous when it is, otherwise backward. nudged_steps: of each nudged phase. arg_max:
+    "live" (the paper: pooling winners move during the nudged phases) or "frozen" at the free state. Raises
+    InputError for arguments that do not fit.
     """
     one_of("estimator", estimator, ESTIMATORS)
     one_of("arg_max", arg_max, ("live", "frozen"))
     net.check(images)
     check_labels(labels, images, net.classes)
     if not beta > 0 or nudged_steps < 1:
-        raise InputError(f"beta = {beta}, nudged_steps = {nudged_steps}: give beta above 0 and 1 step or more")
+        raise InputError(
+            f"beta = {beta}, nudged_steps = {nudged_steps}: give beta above 0 and 1 step or more"
+        )
     order = order or net.order
     image = drive(net, images)
     free = Phase(net, image)

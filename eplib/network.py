@@ -1,7 +1,8 @@
 """The energy-based convolutional network (EP-CNN): parameters, normalisation, primitive function, logits.
 
-Convolution + 2×2 max-pooling blocks and a linear read-out, as in Laborieux et al. (2021) and arXiv 2401.11543.
-The state is s = (s_1, …, s_L), clamped at s_0 = the normalised image, and the primitive function is
+Convolution + 2×2 max-pooling blocks and a linear read-out, as in Laborieux et al. (2021) and arXiv
+2401.11543. The state is s = (s_1, …, s_L), clamped at s_0 = the normalised image, and the primitive function
+is
 
     Φ(x, s) = Σ_l ⟨ s_l, maxpool(W_l ∗ s_{l-1} + b_l) ⟩        Φ_β = Φ − β · cross-entropy(W_o s_L + b_o, y).
 """
@@ -21,14 +22,25 @@ class EPCNN(nn.Module):
     paddings: zero padding of each convolution, 0 or more.
     mean, std: per-channel normalisation constants, applied inside the model to images in [0, 1].
     steps, order: the free phase that defines the network (see `eplib.dynamics.settle`). The network is
-        multistable, so other steps or another order may end in another equilibrium: both are part of the model.
+        multistable: other steps or another order may end in another equilibrium, so both are part of it.
 
-    Attributes: `convs` (ModuleList of Conv2d), `readout` (Linear on the flattened last state), buffers `mean` and
-    `std`, `shapes` (the [C, H, W] of every state). Raises InputError for settings that leave no pixel to pool.
+    Attributes: `convs` (ModuleList of Conv2d), `readout` (Linear on the flattened last state), buffers `mean`
+    and `std`, `shapes` (the [C, H, W] of every state). Raises InputError for settings that leave no pixel to
+    pool.
     """
 
-    def __init__(self, channels, paddings, classes=10, in_channels=3, image_size=32, mean=0.0, std=1.0,
-                 steps=20, order="forward"):
+    def __init__(
+        self,
+        channels,
+        paddings,
+        classes=10,
+        in_channels=3,
+        image_size=32,
+        mean=0.0,
+        std=1.0,
+        steps=20,
+        order="forward",
+    ):
         super().__init__()
         channels, paddings = tuple(channels), tuple(paddings)
         if not channels or len(channels) != len(paddings):
@@ -51,15 +63,17 @@ class EPCNN(nn.Module):
         return dynamics.settle(self, images).logits
 
     def normalise(self, images):
-        """Images [N, C, H, W] in [0, 1] -> (images − mean) / std in the network's precision, channels last."""
+        """Images [N, C, H, W] in [0, 1] -> (images − mean) / std in the network's precision, channels
+        last.
+        """
         x = images.to(self.mean.dtype)
         return ((x - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
     def primitive(self, images, states, labels=None, beta=0.0):
         """Φ_β(x, s) of every image, [N]: Φ when `labels` is None, otherwise Φ − β · cross-entropy.
 
-        Differentiable by autograd in images, states and parameters: this is the definition that the closed form
-        of `eplib.dynamics` is tested against.
+        Differentiable by autograd in images, states and parameters: this is the definition that the closed
+        form of `eplib.dynamics` is tested against.
         """
         below, phi = self.normalise(images), 0.0
         for conv, state in zip(self.convs, states, strict=True):
@@ -75,13 +89,17 @@ class EPCNN(nn.Module):
 
 
 def state_shapes(channels, paddings, image_size):
-    """The [C, H, W] of every state: a 3×3 convolution at stride 1, then 2×2 pooling (an odd last row is dropped)."""
+    """The [C, H, W] of every state: a 3×3 convolution at stride 1, then 2×2 pooling (an odd last row is
+    dropped).
+    """
     shapes, size = [], image_size
     for c, p in zip(channels, paddings, strict=True):
         size = (size + 2 * p - 2) // 2
         if size < 1:
-            raise InputError(f"image_size {image_size} is too small for {len(channels)} layers with paddings {paddings}:"
-                             " use fewer layers, more padding or larger images")
+            raise InputError(
+                f"image_size {image_size} is too small for {len(channels)} layers with paddings {paddings}:"
+                " use fewer layers, more padding or larger images"
+            )
         shapes.append(torch.Size((c, size, size)))
     return tuple(shapes)
 

@@ -7,10 +7,13 @@ from eplib.checks import one_of
 
 FOLDER = files.ROOT / "data" / "published"
 NORMS = ("linf", "l2")
+PGD_STEPS = 20  # of 2.5 ε / 20 each
 
 
 def pgd(norm):
-    """Accuracy under PGD on CIFAR-10: a table with model, seed, epsilon, n, accuracy (a fraction) and its source."""
+    """Accuracy under PGD on CIFAR-10: a table with model, seed, epsilon, n, accuracy (a fraction) and its
+    source.
+    """
     table = pd.read_csv(FOLDER / "pgd.csv")
     return table[table.norm == one_of("norm", norm, NORMS)].reset_index(drop=True)
 
@@ -18,12 +21,15 @@ def pgd(norm):
 def pgd_curves(norm):
     """{model: table indexed by epsilon with mean, low and high (the range over seeds) and seeds}."""
     table = pgd(norm)
-    spread = table.groupby(["model", "epsilon"]).accuracy.agg(mean="mean", low="min", high="max", seeds="count")
+    spread = table.groupby(["model", "epsilon"]).accuracy.agg(
+        mean="mean", low="min", high="max", seeds="count"
+    )
     return {model: spread.loc[model] for model in spread.index.get_level_values("model").unique()}
 
 
 def largest_gap(norm):
-    """(ε, accuracy of the EP-CNN, accuracy of the CNN), means over seeds, where the published EP-CNN leads most.
+    """(ε, accuracy of the EP-CNN, accuracy of the CNN), means over seeds, where the published EP-CNN leads
+    most.
 
     Fixed before any number of ours existed: the first verdict compares networks at this ε.
     """

@@ -1,4 +1,6 @@
-"""What the README shows of the results: the headline figure and the table of measured numbers, both made from stored files."""
+"""What the README shows of the results: the headline figure and the table of measured numbers, both made from
+stored files.
+"""
 
 import re
 
@@ -14,7 +16,10 @@ MODELS = ("ep-cnn", "ep-cnn-random", "cnn")
 def update():
     """Rewrite headline and table where the results behind them changed."""
     shown = chapters.choose()
-    for path, content in ((HEADLINE, headline(shown).svg), (README, with_measured(README.read_text(), shown))):
+    for path, content in (
+        (HEADLINE, headline(shown).svg),
+        (README, with_measured(README.read_text(), shown)),
+    ):
         if not path.exists() or path.read_text() != content:
             files.write(path, content)
 
@@ -34,13 +39,19 @@ def measured(shown):
     """The measured numbers as a Markdown table."""
     clean = chapters.outcomes(shown, MODELS, "clean")
     badge = chapters.badge(clean)
-    rows = [(f"{label}, test accuracy", f"{sum(p.value for p in points) / len(points):.1%}")
-            for _, label, points in chapters.clean_rows(clean)]
+    rows = [
+        (f"{label}, test accuracy", f"{sum(p.value for p in points) / len(points):.1%}")
+        for _, label, points in chapters.clean_rows(clean)
+    ]
     trained = chapters.networks(shown, "ep-cnn")
     seconds = [c.record["training"]["seconds"] for c in trained]
     where = trained[0].record
-    rows.append(("training one EP-CNN", f"{sum(seconds) / len(seconds):.0f} s on {where['threads']} threads"
-                                        f" ({where['device']})"))
+    rows.append(
+        (
+            "training one EP-CNN",
+            f"{sum(seconds) / len(seconds):.0f} s on {where['threads']} threads ({where['device']})",
+        )
+    )
     for name, sentence in (("training-iteration", _ratio), ("book", _build)):
         path = BENCHMARKS / f"{name}.json"
         if path.exists():
@@ -51,10 +62,16 @@ def measured(shown):
 
 def _ratio(report):
     network = "-".join(map(str, report["network"]))
-    return [(f"training iteration, closed form against autograd of Φ ({network}, batch {report['batch']}, float32)",
-             f"{report['ratio']:.1f}× faster ({report['threads']} threads, {report['device']})")]
+    return [
+        (
+            f"training iteration, closed form against autograd ({network}, batch {report['batch']}, float32)",
+            f"{report['ratio']:.1f}× faster ({report['threads']} threads, {report['device']})",
+        )
+    ]
 
 
 def _build(report):
-    return [("`make book` from a clean clone", f"{report['fresh_seconds']:.0f} s"),
-            ("`make book` again, unchanged", f"{report['again_seconds']:.0f} s")]
+    return [
+        ("`make book` from a clean clone", f"{report['fresh_seconds']:.0f} s"),
+        ("`make book` again, unchanged", f"{report['again_seconds']:.0f} s"),
+    ]

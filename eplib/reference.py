@@ -1,4 +1,5 @@
-"""The definition, by automatic differentiation of the primitive function Φ: slow, and what the closed form must equal.
+"""The definition, by automatic differentiation of the primitive function Φ: slow, and what the closed form
+must equal.
 
 Nothing here uses `eplib.dynamics`, `.learning` or `.gradients`; only the network's parameters and autograd.
 """
@@ -20,13 +21,18 @@ def primitive(net, images, states, labels=None, beta=0.0):
 
 
 def relax(net, images, steps, order, labels=None, beta=0.0, start=None, create_graph=False):
-    """States after `steps` steps of s_l ← clip(∂Φ_β/∂s_l / 2, 0, 1) in an order of `eplib.dynamics`, from zeros or `start`.
+    """States after `steps` steps of s_l ← clip(∂Φ_β/∂s_l / 2, 0, 1) in an order of `eplib.dynamics`, from
+    zeros or `start`.
 
     With `create_graph` the states can be differentiated (back-propagation through time).
     """
     layers = range(len(net.convs))
-    schedule = {"synchronous": [layers], "forward": [[l] for l in layers], "backward": [[l] for l in reversed(layers)],
-                "even-odd": [g for g in (layers[1::2], layers[0::2]) if g]}[order]
+    schedule = {
+        "synchronous": [layers],
+        "forward": [[l] for l in layers],
+        "backward": [[l] for l in reversed(layers)],
+        "even-odd": [g for g in (layers[1::2], layers[0::2]) if g],
+    }[order]
     if start is None:
         start = [images.new_zeros((len(images), *shape)) for shape in net.shapes]
     states = [s if s.requires_grad else s.detach().requires_grad_() for s in start]

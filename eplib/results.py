@@ -1,7 +1,8 @@
 """The one store of results: a tidy table, per-image outcomes and everything that made them.
 
-<folder>/<scale>/<dataset>/<measurement>/<model>-s<seed>-<settings hash>.{csv,npz,json}. The same settings always give the
-same name. The JSON is written last and holds the hashes of the other two, so a result is there whole or not at all.
+<folder>/<scale>/<dataset>/<measurement>/<model>-s<seed>-<settings hash>.{csv,npz,json}. The same settings
+always give the same name. The JSON is written last and holds the hashes of the other two, so a result is
+there whole or not at all.
 """
 
 import io
@@ -16,15 +17,18 @@ import pandas as pd
 from eplib import files
 from eplib.checks import InputError
 
-COLUMNS = ("measurement model checkpoint scale dataset seed norm epsilon attack gradient labels attack_steps predict_steps"
-           " order metric value low high n seconds").split()
+COLUMNS = (
+    "measurement model checkpoint scale dataset seed norm epsilon attack gradient labels attack_steps"
+    " predict_steps order metric value low high n seconds"
+).split()
 IDENTITY = ("measurement", "model", "checkpoint", "scale", "dataset", "seed")
 
 
 @dataclass(frozen=True)
 class Result:
-    """settings: everything that decides the outcome. table: one row a setting and metric, `COLUMNS`. image_ids: int64 [n].
-    correct_clean: bool [n]. correct: bool [settings, n], in the order of the table's accuracy rows. record: the JSON.
+    """settings: everything that decides the outcome. table: one row a setting and metric, `COLUMNS`.
+    image_ids: int64 [n]. correct_clean: bool [n]. correct: bool [settings, n], in the order of the table's
+    accuracy rows. record: the JSON.
     """
 
     settings: dict
@@ -36,7 +40,9 @@ class Result:
 
 
 def folders(scale):
-    """(folder that is written to, every folder that is read) of data; EPLIB_OUT redirects writing, smoke is never kept."""
+    """(folder that is written to, every folder that is read) of data; EPLIB_OUT redirects writing, smoke is
+    never kept.
+    """
     committed = files.ROOT / "data"
     out = os.environ.get("EPLIB_OUT")
     first = Path(out) if out else files.ROOT / "_build" / "smoke" if scale == "smoke" else committed
@@ -55,10 +61,19 @@ def save(result, folder):
     base = Path(folder) / stem(result.settings)
     table = result.table.reindex(columns=COLUMNS).to_csv(index=False, lineterminator="\n").encode()
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, image_ids=result.image_ids, correct_clean=np.packbits(result.correct_clean),
-                        correct=np.packbits(result.correct, axis=1))
-    record = {"settings": result.settings, "n": len(result.image_ids), "csv_sha256": files.sha256(table),
-              "npz_sha256": files.sha256(buffer.getvalue()), **result.record}
+    np.savez_compressed(
+        buffer,
+        image_ids=result.image_ids,
+        correct_clean=np.packbits(result.correct_clean),
+        correct=np.packbits(result.correct, axis=1),
+    )
+    record = {
+        "settings": result.settings,
+        "n": len(result.image_ids),
+        "csv_sha256": files.sha256(table),
+        "npz_sha256": files.sha256(buffer.getvalue()),
+        **result.record,
+    }
     path = base.with_suffix(".json")
     files.write(base.with_suffix(".csv"), table)
     files.write(base.with_suffix(".npz"), buffer.getvalue())
@@ -67,20 +82,28 @@ def save(result, folder):
 
 
 def load(path):
-    """The `Result` whose JSON is at `path`; InputError when one of its files is missing, damaged or from elsewhere."""
+    """The `Result` whose JSON is at `path`; InputError when one of its files is missing, damaged or from
+    elsewhere.
+    """
     path = Path(path)
     record = files.read_json(path, "result")
     if not {"settings", "n", "csv_sha256", "npz_sha256"} <= record.keys():
-        raise InputError(f"result {path} is not one that `python -m eplib measure` wrote: remove it or measure again")
+        raise InputError(
+            f"result {path} is not one that `python -m eplib measure` wrote: remove it or measure again"
+        )
     contents = {}
     for ending in ("csv", "npz"):
         try:
             contents[ending] = path.with_suffix(f".{ending}").read_bytes()
         except OSError as error:
-            raise InputError(f"result {path} lacks its {ending} file ({error.strerror}): measure again") from error
+            raise InputError(
+                f"result {path} lacks its {ending} file ({error.strerror}): measure again"
+            ) from error
         if files.sha256(contents[ending]) != record[f"{ending}_sha256"]:
-            raise InputError(f"the {ending} file of result {path} does not have its recorded hash: it was damaged or"
-                             " edited, restore it or measure again")
+            raise InputError(
+                f"the {ending} file of result {path} does not have its recorded hash: it was damaged or"
+                " edited, restore it or measure again"
+            )
     n = record["n"]
     try:
         table = pd.read_csv(io.BytesIO(contents["csv"]))

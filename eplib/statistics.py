@@ -10,8 +10,9 @@ def wilson(successes, n, confidence=0.95):
 
 
 def mcnemar(first, second):
-    """Exact two-sided McNemar test on the same images: p that two networks with outcomes `first` and `second` (bool [N])
-    are right equally often. 1.0 when they never differ."""
+    """Exact two-sided McNemar test on the same images: p that two networks with outcomes `first` and `second`
+    (bool [N]) are right equally often. 1.0 when they never differ.
+    """
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     discordant = only_first + only_second
     return float(binomtest(only_first, discordant).pvalue) if discordant else 1.0

@@ -17,38 +17,53 @@ BLOW_UP = 1e3  # a gradient this many times larger than the weights it belongs t
 
 
 def train(model, dataset, scale, seed, out, progress=True, device=None):
-    """Train `model` as the row of `scale` says and write its checkpoint into the folder `out`; returns the path.
+    """Train `model` as the row of `scale` says and write its checkpoint into the folder `out`; returns the
+    path.
 
-    The last `validation` training images in canonical order are held out and never trained on; test images are never
-    looked at. The same arguments give the same weights on the same kind of processor. Raises InputError for unknown
-    names, and when a gradient is not finite or explodes.
+    The last `validation` training images in canonical order are held out and never trained on; test images
+    are never looked at. The same arguments give the same weights on the same kind of processor. Raises
+    InputError for unknown names, and when a gradient is not finite or explodes.
     """
     row, started = scales.row(scale, model), time.perf_counter()
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     train_data = data.load(dataset, "train")
     recipe = row.recipe
     held_out = slice(len(train_data) - recipe.validation, len(train_data))
-    images, labels = (x[:held_out.start].to(device) for x in (train_data.images, train_data.labels))
+    images, labels = (x[: held_out.start].to(device) for x in (train_data.images, train_data.labels))
     validation = tuple(x[held_out].to(device) for x in (train_data.images, train_data.labels))
     net = initial(row, images, len(train_data.classes), seed).to(device)
     if recipe.kind == "readout":
         count = min(len(images), recipe.images_seen)
-        scores = baselines.fit_readout(net, data.as_float(images[:count]), labels[:count],
-                                       data.as_float(validation[0]), validation[1])
+        scores = baselines.fit_readout(
+            net, data.as_float(images[:count]), labels[:count], data.as_float(validation[0]), validation[1]
+        )
         history = [{"validation_accuracy": max(scores.values()), "by_weight_decay": scores}]
     else:
         history = run(net, recipe, images, labels, validation, seed, progress)
-    training = {"recipe": asdict(recipe), "data_sha256": train_data.sha256, "history": history,
-                "seconds": round(time.perf_counter() - started, 1)}
+    training = {
+        "recipe": asdict(recipe),
+        "data_sha256": train_data.sha256,
+        "history": history,
+        "seconds": round(time.perf_counter() - started, 1),
+    }
     return checkpoints.save(out, net, model, dataset, scale, seed, training)
 
 
 def initial(row, images, classes, seed):
-    """The untrained network of a row: framework-default initialisation from `seed`, times the recipe's gains."""
+    """The untrained network of a row: framework-default initialisation from `seed`, times the recipe's
+    gains.
+    """
     recipe = row.recipe
     mean, std = recipe.normalisation or statistics(images, recipe.spread)
-    settings = dict(channels=row.channels, paddings=row.paddings, classes=classes, in_channels=images.shape[1],
-                    image_size=images.shape[-1], mean=mean, std=std)
+    settings = dict(
+        channels=row.channels,
+        paddings=row.paddings,
+        classes=classes,
+        in_channels=images.shape[1],
+        image_size=images.shape[-1],
+        mean=mean,
+        std=std,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if recipe.kind == "backprop":
@@ -72,15 +87,16 @@ def run(net, recipe, images, labels, validation, seed, progress):
     iterations = recipe.images_seen // recipe.batch
     per_epoch = len(images) // recipe.batch
     generator = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.SGD(_groups(net, recipe), lr=0.0, momentum=recipe.momentum,
-                                weight_decay=recipe.weight_decay)
+    optimiser = torch.optim.SGD(
+        _groups(net, recipe), lr=0.0, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+    )
     history, started = [], time.perf_counter()
     bar = tqdm(total=iterations, unit="batch", disable=not progress, desc="training")
     for iteration in range(iterations):
         if iteration % per_epoch == 0:
             order = torch.randperm(len(images), generator=generator).to(images.device)
         place = iteration % per_epoch * recipe.batch
-        batch = order[place:place + recipe.batch]
+        batch = order[place : place + recipe.batch]
         x = data.augment(data.as_float(images[batch]), generator, crop=recipe.crop)
         phase = scales.phase_at(recipe, iteration / iterations) if recipe.kind == "ep" else None
         net.train()
@@ -93,9 +109,16 @@ def run(net, recipe, images, labels, validation, seed, progress):
         bar.update()
         if (iteration + 1) % per_epoch == 0 or iteration + 1 == iterations:
             accuracy = validation_accuracy(net, *validation, phase)
-            history.append({"epoch": len(history) + 1, "images_seen": (iteration + 1) * recipe.batch,
-                            "phase": phase, "learning_rate_factor": round(factor, 6),
-                            "validation_accuracy": accuracy, "seconds": round(time.perf_counter() - started, 1)})
+            history.append(
+                {
+                    "epoch": len(history) + 1,
+                    "images_seen": (iteration + 1) * recipe.batch,
+                    "phase": phase,
+                    "learning_rate_factor": round(factor, 6),
+                    "validation_accuracy": accuracy,
+                    "seconds": round(time.perf_counter() - started, 1),
+                }
+            )
             bar.set_postfix(validation=f"{accuracy:.3f}")
     bar.close()
     return history
@@ -104,8 +127,15 @@ def run(net, recipe, images, labels, validation, seed, progress):
 def set_gradients(net, recipe, images, labels, phase):
     """Put the gradient of the batch-mean loss into every parameter's .grad."""
     if recipe.kind == "ep":
-        gradients = learning.weight_gradients(net, images, labels, beta=recipe.beta, free_steps=phase[0],
-                                              nudged_steps=phase[1], arg_max=recipe.arg_max)
+        gradients = learning.weight_gradients(
+            net,
+            images,
+            labels,
+            beta=recipe.beta,
+            free_steps=phase[0],
+            nudged_steps=phase[1],
+            arg_max=recipe.arg_max,
+        )
         for name, parameter in net.named_parameters():
             parameter.grad = gradients[name]
     else:
@@ -137,5 +167,7 @@ def _refuse_explosion(net, iteration):
     norms = torch.stack([torch.stack([p.grad.norm(), p.detach().norm()]) for p in net.parameters()])
     gradient, weight = norms.norm(dim=0).tolist()
     if not gradient < BLOW_UP * weight:  # also true for NaN
-        raise InputError(f"the gradient's norm is {gradient:.3g} at iteration {iteration + 1} with weights of norm"
-                         f" {weight:.3g}: training stopped, take smaller learning rates or nudging strength")
+        raise InputError(
+            f"the gradient's norm is {gradient:.3g} at iteration {iteration + 1} with weights of norm"
+            f" {weight:.3g}: training stopped, take smaller learning rates or nudging strength"
+        )

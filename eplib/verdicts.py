@@ -1,8 +1,8 @@
-"""Rules that turn results into a word (supported, contradicted, undecided) and a sentence. Each was fixed before its
-numbers existed; the words change when the numbers do.
+"""Rules that turn results into a word (supported, contradicted, undecided) and a sentence. Each was fixed
+before its numbers existed; the words change when the numbers do.
 
-Two kinds, never merged: about *these networks* (exact McNemar tests on the same images, from one pair on) and about *the
-method* (at least five seeds, and the paper's own kind of images).
+Two kinds, never merged: about *these networks* (exact McNemar tests on the same images, from one pair on) and
+about *the method* (at least five seeds, and the paper's own kind of images).
 """
 
 from dataclasses import dataclass
@@ -21,8 +21,9 @@ NORM_NAMES = {"linf": "ℓ∞", "l2": "ℓ2"}
 
 @dataclass(frozen=True)
 class Verdict:
-    """networks, method: "supported", "contradicted" or "undecided". sentence: both, with their numbers. overturn: what would
-    change it."""
+    """networks, method: "supported", "contradicted" or "undecided". sentence: both, with their numbers.
+    overturn: what would change it.
+    """
 
     networks: str
     method: str
@@ -33,19 +34,26 @@ class Verdict:
 def more_robust(ep_results, cnn_results, norm):
     """Is the EP-CNN more robust than the CNN under PGD? One pair of `Result`s for every seed.
 
-    Compared at the ε where the published EP-CNN leads its CNN most (`published.largest_gap`; the nearest measured ε).
-    These networks: supported when the EP-CNN keeps more images right in every pair and every Holm-adjusted exact
-    McNemar p is below 0.05; contradicted when the CNN does; otherwise undecided. The method: the same word when there
-    are at least five seeds on CIFAR images, otherwise undecided. Raises InputError when pairs do not share images.
+    Compared at the ε where the published EP-CNN leads its CNN most (`published.largest_gap`; the nearest
+    measured ε). These networks: supported when the EP-CNN keeps more images right in every pair and every
+    Holm-adjusted exact McNemar p is below 0.05; contradicted when the CNN does; otherwise undecided. The
+    method: the same word when there are at least five seeds on CIFAR images, otherwise undecided. Raises
+    InputError when pairs do not share images.
     """
     if not ep_results or len(ep_results) != len(cnn_results):
-        raise InputError(f"{len(ep_results)} EP-CNN and {len(cnn_results)} CNN results: give one of each for every seed")
+        raise InputError(
+            f"{len(ep_results)} EP-CNN and {len(cnn_results)} CNN results: give one of each for every seed"
+        )
     target = published.largest_gap(norm)[0]
-    pairs = [(_outcomes(ep, target), _outcomes(cnn, target))
-             for ep, cnn in zip(ep_results, cnn_results, strict=True)]
+    pairs = [
+        (_outcomes(ep, target), _outcomes(cnn, target))
+        for ep, cnn in zip(ep_results, cnn_results, strict=True)
+    ]
     for ep, cnn in zip(ep_results, cnn_results, strict=True):
         if not np.array_equal(ep.image_ids, cnn.image_ids) or ep.settings["seed"] != cnn.settings["seed"]:
-            raise InputError("a pair of results has other images or seeds: measure both networks with the same settings")
+            raise InputError(
+                "a pair of results has other images or seeds: measure both networks with the same settings"
+            )
     p_values = holm([mcnemar(ep, cnn) for ep, cnn in pairs])
     leads = [ep.mean() - cnn.mean() for ep, cnn in pairs]
     networks = "undecided"
@@ -54,11 +62,15 @@ def more_robust(ep_results, cnn_results, norm):
     dataset = ep_results[0].settings["dataset"]
     enough = dataset in PAPER_DATASETS and len(pairs) >= SEEDS_FOR_METHOD
     epsilon = _nearest(ep_results[0], target)
-    return Verdict(networks, networks if enough else "undecided",
-                   _sentence(pairs, p_values, norm, epsilon, networks, dataset, enough),
-                   f"The word for these networks changes when, at {NORM_NAMES[norm]} ε = {epsilon:.3g}, one pair no longer"
-                   f" differs in the same direction with p < {LEVEL}. The word for the method needs {SEEDS_FOR_METHOD}"
-                   " seeds on CIFAR images.")
+    return Verdict(
+        networks,
+        networks if enough else "undecided",
+        _sentence(pairs, p_values, norm, epsilon, networks, dataset, enough),
+        f"The word for these networks changes when, at {NORM_NAMES[norm]} ε = {epsilon:.3g}, one pair"
+        f" no longer"
+        f" differs in the same direction with p < {LEVEL}. The word for the method needs {SEEDS_FOR_METHOD}"
+        " seeds on CIFAR images.",
+    )
 
 
 def _nearest(result, target):
@@ -72,10 +84,16 @@ def _outcomes(result, target):
 def _sentence(pairs, p_values, norm, epsilon, networks, dataset, enough):
     ep, cnn = (np.mean([pair[i].mean() for pair in pairs]) for i in (0, 1))
     many = len(pairs) > 1
-    start = (f"For these networks: {networks}. Under PGD with {NORM_NAMES[norm]} ε = {epsilon:.3g} the EP-CNN keeps"
-             f" {ep:.1%} of {len(pairs[0][0])} test images right and the CNN {cnn:.1%}"
-             + (f" (means of {len(pairs)} seeds; largest adjusted p {max(p_values):.2g})." if many
-                else f" (one seed; p {p_values[0]:.2g})."))
+    start = (
+        f"For these networks: {networks}. Under PGD with {NORM_NAMES[norm]} ε = {epsilon:.3g} the"
+        f" EP-CNN keeps"
+        f" {ep:.1%} of {len(pairs[0][0])} test images right and the CNN {cnn:.1%}"
+        + (
+            f" (means of {len(pairs)} seeds; largest adjusted p {max(p_values):.2g})."
+            if many
+            else f" (one seed; p {p_values[0]:.2g})."
+        )
+    )
     if enough:
         return start + f" For the method: {networks} ({len(pairs)} seeds on the paper's kind of images)."
     reasons = []

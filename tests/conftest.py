@@ -27,8 +27,10 @@ def random_batch(net, count=4, seed=1):
 def smoke(tmp_path_factory):
     """{model: Checkpoint} trained on real images at smoke scale, once for all tests."""
     folder = tmp_path_factory.mktemp("smoke")
-    return {model: checkpoints.load(training.train(model, "sample", "smoke", 0, folder, progress=False))
-            for model in ("ep-cnn", "cnn")}
+    return {
+        model: checkpoints.load(training.train(model, "sample", "smoke", 0, folder, progress=False))
+        for model in ("ep-cnn", "cnn")
+    }
 
 
 @pytest.fixture

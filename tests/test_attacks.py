@@ -32,12 +32,18 @@ def test_pgd_stays_in_the_threat_model_and_raises_the_loss(smoke, batch, model, 
 
 def test_the_attack_is_given_the_gradient_of_the_network_it_attacks(smoke, batch):
     net, (x, y) = smoke["ep-cnn"].net, batch
-    for gradient, steps, order in (("unrolled", None, None), ("unrolled", 9, "synchronous"), ("adjoint", 400, "forward")):
+    for gradient, steps, order in (
+        ("unrolled", None, None),
+        ("unrolled", 9, "synchronous"),
+        ("adjoint", 400, "forward"),
+    ):
         images = x.clone().requires_grad_()
         logits = AttackedModel(net, steps, order, gradient)(images)
         torch.nn.functional.cross_entropy(logits, y, reduction="sum").backward()
         expected = gradients.input_gradient(net, x, y, free_steps=steps, order=order)
-        assert torch.nn.functional.cosine_similarity(images.grad.flatten(1), expected.flatten(1)).min() > 0.999
+        assert (
+            torch.nn.functional.cosine_similarity(images.grad.flatten(1), expected.flatten(1)).min() > 0.999
+        )
 
 
 def test_unsettled_images_get_the_unrolled_gradient_instead_of_the_adjoint():
@@ -47,7 +53,9 @@ def test_unsettled_images_get_the_unrolled_gradient_instead_of_the_adjoint():
     images.requires_grad_()
     torch.nn.functional.cross_entropy(model(images), labels, reduction="sum").backward()
     assert model.fallbacks == 4
-    torch.testing.assert_close(images.grad, gradients.input_gradient(net, images.detach(), labels, free_steps=3))
+    torch.testing.assert_close(
+        images.grad, gradients.input_gradient(net, images.detach(), labels, free_steps=3)
+    )
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
@@ -73,14 +81,14 @@ def test_outcomes_fall_with_epsilon_and_count_only_images_right_before(smoke, ba
     model, x = AttackedModel(copy.deepcopy(smoke["cnn"].net).double()), batch[0].double()
     x = 0.9 * x + 0.1 * torch.rand(x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     y = attacks.predicted(model, x)  # as if the small network were right: every image starts as a survivor
-    y[:3] = (y[:3] + 1) % 10         # but three
+    y[:3] = (y[:3] + 1) % 10  # but three
     clean, correct = attacks.robust_outcomes(model, x, y, norm, epsilons, 5, batch=5, progress=False)
     assert clean.tolist() == [False] * 3 + [True] * 9
     assert not (correct & ~clean).any()
     assert (np.diff(correct.astype(int), axis=0) <= 0).all()
     for i, epsilon in enumerate(epsilons):  # each survivor by itself: batches change nothing
         for j in np.flatnonzero(clean if i == 0 else correct[i - 1]):
-            alone = pgd(model, x[j:j + 1], y[j:j + 1], ThreatModel(norm, epsilon), 5)
+            alone = pgd(model, x[j : j + 1], y[j : j + 1], ThreatModel(norm, epsilon), 5)
             assert (attacks.predicted(model, alone) == y[j]).item() == correct[i, j]
 
 
@@ -98,18 +106,24 @@ def test_no_perturbation_no_change(smoke, batch):
     assert torch.equal(pgd(AttackedModel(smoke["cnn"].net), x, y, ThreatModel("linf", 0.0)), x)
 
 
-@pytest.mark.parametrize("arguments", [("linf", -0.1), ("l3", 0.1), ("l2", float("nan")), ("l2", float("inf"))])
+@pytest.mark.parametrize(
+    "arguments", [("linf", -0.1), ("l3", 0.1), ("l2", float("nan")), ("l2", float("inf"))]
+)
 def test_bad_threat_models_are_refused(arguments):
     with pytest.raises(InputError):
         ThreatModel(*arguments)
 
 
-@pytest.mark.parametrize("change", [lambda x: x * 2, lambda x: x * float("nan"), lambda x: x[..., :20], lambda x: x.byte()])
+@pytest.mark.parametrize(
+    "change", [lambda x: x * 2, lambda x: x * float("nan"), lambda x: x[..., :20], lambda x: x.byte()]
+)
 def test_images_outside_the_allowed_are_refused(smoke, batch, change):
     x, y = batch
     for checkpoint in smoke.values():
         with pytest.raises(InputError):
-            attacks.robust_outcomes(AttackedModel(checkpoint.net), change(x), y, "linf", (0.1,), 2, 5, progress=False)
+            attacks.robust_outcomes(
+                AttackedModel(checkpoint.net), change(x), y, "linf", (0.1,), 2, 5, progress=False
+            )
 
 
 def test_bad_settings_are_refused(smoke, batch):

@@ -38,7 +38,9 @@ def test_a_description_builds_the_same_network_again(net):
     assert torch.equal(again.eval()(images), net.eval()(images))
 
 
-@pytest.mark.parametrize("description", [{"kind": "Linear"}, {}, {"kind": "CNN", "colour": 3}, {"kind": "EPCNN"}])
+@pytest.mark.parametrize(
+    "description", [{"kind": "Linear"}, {}, {"kind": "CNN", "colour": 3}, {"kind": "EPCNN"}]
+)
 def test_a_foreign_description_is_refused(description):
     with pytest.raises(InputError):
         baselines.build(description)

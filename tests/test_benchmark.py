@@ -16,7 +16,14 @@ def test_both_sides_do_the_same_work():
     net = EPCNN((4, 6, 8, 8), benchmark.PADDINGS, mean=0.5, std=0.25).double()
     images, labels = torch.rand(4, 3, 32, 32, dtype=torch.float64), torch.arange(4)
     steps = benchmark.FREE_STEPS, benchmark.NUDGED_STEPS
-    ours = learning.weight_gradients(net, images, labels, beta=benchmark.BETA, free_steps=steps[0], nudged_steps=steps[1],
-                                     order="synchronous")
+    ours = learning.weight_gradients(
+        net,
+        images,
+        labels,
+        beta=benchmark.BETA,
+        free_steps=steps[0],
+        nudged_steps=steps[1],
+        order="synchronous",
+    )
     theirs = reference.centred_gradients(net, images, labels, benchmark.BETA, *steps, "synchronous")
     assert max((ours[k] - theirs[k]).abs().max() for k in ours) < 1e-12

@@ -10,7 +10,9 @@ from eplib.checks import InputError
 
 def outputs(notebook):
     cells = json.loads(notebook.read_text())["cells"]
-    return "".join(json.dumps(o, ensure_ascii=False) for c in cells if c["cell_type"] == "code" for o in c["outputs"])
+    return "".join(
+        json.dumps(o, ensure_ascii=False) for c in cells if c["cell_type"] == "code" for o in c["outputs"]
+    )
 
 
 @pytest.mark.parametrize("slug", book.slugs())

@@ -1,6 +1,6 @@
 import pytest
 
-from eplib import chapters, results, scales, verdicts
+from eplib import chapters, results, scales, sentences, verdicts
 from eplib.checks import InputError
 
 MODELS = ("ep-cnn", "cnn")
@@ -17,9 +17,17 @@ def test_best_is_a_scale_with_stored_networks():
     assert set(shown.seeds) <= set(scales.scale(shown.scale).seeds)
 
 
-@pytest.mark.parametrize("parameters", [
-    dict(scale="huge"), dict(scale="smoke", dataset="mnist"), dict(scale="smoke", seeds="some"),
-    dict(scale="smoke", seeds=[]), dict(scale="smoke", seeds=[0.5]), dict(scale="paper")])
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        dict(scale="huge"),
+        dict(scale="smoke", dataset="mnist"),
+        dict(scale="smoke", seeds="some"),
+        dict(scale="smoke", seeds=[]),
+        dict(scale="smoke", seeds=[0.5]),
+        dict(scale="paper"),
+    ],
+)
 def test_parameters_that_cannot_be_used_are_refused_in_one_sentence(parameters):
     with pytest.raises(InputError) as error:
         chapters.choose(**parameters)
@@ -46,7 +54,9 @@ def test_examples_are_real_test_images_and_stay_within_epsilon(shown, out):
     examples = chapters.examples(shown, MODELS, "linf", count=2)
     assert examples["images"].shape == (2, 3, 32, 32) and set(examples["attacked"]) == set(MODELS)
     for images, predictions in examples["attacked"].values():
-        assert (images - examples["images"]).abs().max() <= examples["epsilon"] + 1e-6 and len(predictions) == 2
+        assert (images - examples["images"]).abs().max() <= examples["epsilon"] + 1e-6 and len(
+            predictions
+        ) == 2
 
 
 def test_sentences_come_from_the_verdicts():
@@ -55,16 +65,19 @@ def test_sentences_come_from_the_verdicts():
     def verdict(word):
         return verdicts.Verdict(word, "undecided", f"{word} sentence", "overturn")
 
-    texts = {word: chapters.answer({"linf": verdict(word), "l2": verdict(word)}, badge) for word in chapters.COLOURS}
+    texts = {
+        word: sentences.answer({"linf": verdict(word), "l2": verdict(word)}, badge)
+        for word in sentences.COLOURS
+    }
     assert len(set(texts.values())) == 3
-    mixed = chapters.answer({"linf": verdict("supported"), "l2": verdict("contradicted")}, badge)
+    mixed = sentences.answer({"linf": verdict("supported"), "l2": verdict("contradicted")}, badge)
     assert "ℓ∞" in mixed and "ℓ2" in mixed and "more" in mixed and "fewer" in mixed
-    boxes = {word: str(chapters.verdict_box(verdict(word))) for word in chapters.COLOURS}
+    boxes = {word: str(sentences.verdict_box(verdict(word))) for word in sentences.COLOURS}
     assert all(f"{word} sentence" in box and word.capitalize() in box for word, box in boxes.items())
 
 
 def test_published_claim_quotes_the_published_numbers():
-    assert "57.4%" in chapters.published_claim("linf") and "21.8%" in chapters.published_claim("linf")
+    assert "57.4%" in sentences.published_claim("linf") and "21.8%" in sentences.published_claim("linf")
 
 
 def test_smoke_results_never_land_in_the_repository(monkeypatch):

@@ -8,8 +8,12 @@ from eplib import dynamics, reference
 from eplib.checks import InputError
 from eplib.dynamics import settle
 
-NETS = {"deep": ((5, 6, 7, 8), (1, 1, 1, 0), 32), "odd": ((4, 5), (1, 0), 13), "wide padding": ((4, 6, 5), (0, 1, 2), 22),
-        "one layer": ((6,), (2,), 10)}
+NETS = {
+    "deep": ((5, 6, 7, 8), (1, 1, 1, 0), 32),
+    "odd": ((4, 5), (1, 0), 13),
+    "wide padding": ((4, 6, 5), (0, 1, 2), 22),
+    "one layer": ((6,), (2,), 10),
+}
 
 
 def largest(a, b):
@@ -25,7 +29,10 @@ def test_states_equal_autograd_of_the_primitive_function(name, order):
     for beta in (0.5, -0.5):
         nudged_order = dynamics.nudged_order(order)
         nudged = settle(net, images, 25, nudged_order, labels, beta, start=free)
-        assert largest(nudged.states, reference.relax(net, images, 25, nudged_order, labels, beta, expected)) < 1e-12
+        assert (
+            largest(nudged.states, reference.relax(net, images, 25, nudged_order, labels, beta, expected))
+            < 1e-12
+        )
         assert largest(nudged.states, free.states) > 1e-6
 
 
@@ -41,8 +48,15 @@ def test_both_nudged_phases_in_one_batch_equal_two_runs():
     net = random_net()
     images, labels = random_batch(net)
     free = settle(net, images, 20)
-    twice = settle(net, images.repeat(2, 1, 1, 1), 9, "backward", labels.repeat(2),
-                   torch.tensor([0.3] * 4 + [-0.3] * 4, dtype=torch.float64), start=[s.repeat(2, 1, 1, 1) for s in free.states])
+    twice = settle(
+        net,
+        images.repeat(2, 1, 1, 1),
+        9,
+        "backward",
+        labels.repeat(2),
+        torch.tensor([0.3] * 4 + [-0.3] * 4, dtype=torch.float64),
+        start=[s.repeat(2, 1, 1, 1) for s in free.states],
+    )
     for rows, beta in ((slice(0, 4), 0.3), (slice(4, 8), -0.3)):
         alone = settle(net, images, 9, "backward", labels, beta, start=free)
         assert largest([s[rows] for s in twice.states], alone.states) < 1e-14
@@ -54,7 +68,9 @@ def test_residual_is_the_move_of_one_more_synchronous_step():
     for order in dynamics.ORDERS:
         now = settle(net, images, 5, order)
         after = settle(net, images, 1, "synchronous", start=now)
-        moved = torch.stack([(a - b).abs().amax((1, 2, 3)) for a, b in zip(now.states, after.states, strict=True)]).amax(0)
+        moved = torch.stack(
+            [(a - b).abs().amax((1, 2, 3)) for a, b in zip(now.states, after.states, strict=True)]
+        ).amax(0)
         torch.testing.assert_close(now.residual, moved)
     assert settle(net, images, 500).residual.max() < 1e-12
 
@@ -66,9 +82,9 @@ def test_tolerance_judges_every_image_alone():
     assert len(set(together.image_steps.tolist())) > 1  # they stop at different times, or this shows nothing
     assert together.steps == together.image_steps.max()
     for i in range(6):
-        alone = settle(net, images[i:i + 1], 400, tolerance=1e-4)
+        alone = settle(net, images[i : i + 1], 400, tolerance=1e-4)
         assert alone.steps == together.image_steps[i]
-        assert largest(alone.states, [s[i:i + 1] for s in together.states]) < 1e-12
+        assert largest(alone.states, [s[i : i + 1] for s in together.states]) < 1e-12
     assert together.residual.max() < 1e-2
 
 
@@ -90,8 +106,9 @@ def test_frozen_pooling_uses_the_winners_of_the_start():
     assert largest(frozen.states, free.states) > 1e-6
     codes = [dynamics.Phase(net, dynamics.drive(net, images), free.states).codes(l) for l in range(3)]
     z = torch.nn.functional.conv2d(frozen.states[0], net.convs[1].weight, net.convs[1].bias, padding=1)
-    u = dynamics.gather(z, codes[1]) + dynamics.send_down(frozen.states[2], codes[2], net.convs[2].weight,
-                                                         net.convs[2].padding, frozen.states[1].shape)
+    u = dynamics.gather(z, codes[1]) + dynamics.send_down(
+        frozen.states[2], codes[2], net.convs[2].weight, net.convs[2].padding, frozen.states[1].shape
+    )
     assert (dynamics.activation(u) - frozen.states[1]).abs().max() < 1e-9  # settled under the frozen winners
 
 
@@ -128,9 +145,19 @@ def test_defaults_are_the_networks_own():
     assert largest(settle(net, images).states, settle(net, images, 4, "forward").states) > 0
 
 
-@pytest.mark.parametrize("arguments", [
-    dict(order="sideways"), dict(steps=-1), dict(beta=0.5), dict(arg_max="thawed"), dict(labels=torch.tensor([0, 1, 2, 10])),
-    dict(labels=torch.tensor([0, 1])), dict(labels=torch.zeros(4)), dict(start=[torch.zeros(4, 5, 8, 8)])])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        dict(order="sideways"),
+        dict(steps=-1),
+        dict(beta=0.5),
+        dict(arg_max="thawed"),
+        dict(labels=torch.tensor([0, 1, 2, 10])),
+        dict(labels=torch.tensor([0, 1])),
+        dict(labels=torch.zeros(4)),
+        dict(start=[torch.zeros(4, 5, 8, 8)]),
+    ],
+)
 def test_bad_arguments_are_refused_in_one_sentence(arguments):
     net = random_net()
     with pytest.raises(InputError) as error:

@@ -20,12 +20,19 @@ def relative(a, b):
 
 @pytest.mark.parametrize("order", dynamics.ORDERS)
 @pytest.mark.parametrize("steps", [4, 25])
-@pytest.mark.parametrize("channels, paddings, size", [((5, 6, 7, 8), (1, 1, 1, 0), 32), ((4, 5), (1, 0), 13), ((6,), (2,), 10)])
+@pytest.mark.parametrize(
+    "channels, paddings, size", [((5, 6, 7, 8), (1, 1, 1, 0), 32), ((4, 5), (1, 0), 13), ((6,), (2,), 10)]
+)
 def test_unrolled_equals_back_propagation_through_time(channels, paddings, size, steps, order):
     net = random_net(channels, paddings, size)
     images, labels = random_batch(net, 3)
-    assert relative(input_gradient(net, images, labels, free_steps=steps, order=order),
-                    bptt(net, images, labels, steps, order)) < 1e-12
+    assert (
+        relative(
+            input_gradient(net, images, labels, free_steps=steps, order=order),
+            bptt(net, images, labels, steps, order),
+        )
+        < 1e-12
+    )
 
 
 @pytest.mark.parametrize("order", dynamics.ORDERS)
@@ -76,8 +83,9 @@ def test_fewer_steps_than_layers_see_no_pixel():
     assert input_gradient(net, images, labels, free_steps=3, order="synchronous").abs().max() > 0
 
 
-@pytest.mark.parametrize("arguments", [dict(method="magic"), dict(last=0), dict(method="adjoint", last=3),
-                                       dict(order="sideways")])
+@pytest.mark.parametrize(
+    "arguments", [dict(method="magic"), dict(last=0), dict(method="adjoint", last=3), dict(order="sideways")]
+)
 def test_bad_arguments_are_refused(arguments):
     net = random_net()
     with pytest.raises(InputError):

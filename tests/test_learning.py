@@ -12,7 +12,9 @@ def relative(ours, expected):
 
 
 @pytest.mark.parametrize("order", ["synchronous", "forward", "even-odd"])
-@pytest.mark.parametrize("channels, paddings, size", [((5, 6, 7, 8), (1, 1, 1, 0), 32), ((4, 5), (1, 0), 13), ((6,), (2,), 10)])
+@pytest.mark.parametrize(
+    "channels, paddings, size", [((5, 6, 7, 8), (1, 1, 1, 0), 32), ((4, 5), (1, 0), 13), ((6,), (2,), 10)]
+)
 def test_centred_gradient_equals_autograd_of_the_primitive_function(channels, paddings, size, order):
     net = random_net(channels, paddings, size)
     images, labels = random_batch(net)
@@ -52,7 +54,7 @@ def test_gradient_of_a_batch_is_the_mean_over_its_images():
     net = random_net()
     images, labels = random_batch(net)
     together = weight_gradients(net, images, labels)
-    alone = [weight_gradients(net, images[i:i + 1], labels[i:i + 1]) for i in range(4)]
+    alone = [weight_gradients(net, images[i : i + 1], labels[i : i + 1]) for i in range(4)]
     assert relative({k: sum(g[k] for g in alone) / 4 for k in together}, together) < 1e-10
 
 
@@ -67,8 +69,18 @@ def test_works_in_inference_mode_and_leaves_the_network_alone():
     assert all(torch.equal(a, b) and a.grad is None for a, b in zip(net.parameters(), before, strict=True))
 
 
-@pytest.mark.parametrize("arguments", [dict(estimator="guess"), dict(beta=0.0), dict(beta=-0.5), dict(nudged_steps=0),
-                                       dict(arg_max="thawed"), dict(order="sideways"), dict(beta=float("nan"))])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        dict(estimator="guess"),
+        dict(beta=0.0),
+        dict(beta=-0.5),
+        dict(nudged_steps=0),
+        dict(arg_max="thawed"),
+        dict(order="sideways"),
+        dict(beta=float("nan")),
+    ],
+)
 def test_bad_arguments_are_refused(arguments):
     net = random_net()
     with pytest.raises(InputError):

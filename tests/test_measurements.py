@@ -23,7 +23,10 @@ def test_clean_accuracy_at_the_networks_own_free_phase_and_at_longer_ones(smoke)
     test = data.load("sample", "test")
     right = smoke["ep-cnn"].net(data.as_float(test.images[:20])).argmax(1) == test.labels[:20]
     assert np.array_equal(result.correct_clean, right.numpy())
-    assert list(zip(result.table.predict_steps, result.table.order, strict=True)) == [(6, "forward"), (30, "synchronous")]
+    assert list(zip(result.table.predict_steps, result.table.order, strict=True)) == [
+        (6, "forward"),
+        (30, "synchronous"),
+    ]
 
 
 def test_the_same_settings_are_measured_once_and_found_again(smoke, out, monkeypatch):
@@ -39,8 +42,16 @@ def test_the_same_measurement_gives_the_same_outcomes(smoke):
     assert np.array_equal(a.correct, b.correct) and a.settings == b.settings
 
 
-@pytest.mark.parametrize("arguments", [("pgd-l7",), ("pgd-linf", 0), ("pgd-linf", -3), ("pgd-linf", 5, [-0.1]),
-                                       ("pgd-linf", 5, [float("nan")])])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("pgd-l7",),
+        ("pgd-linf", 0),
+        ("pgd-linf", -3),
+        ("pgd-linf", 5, [-0.1]),
+        ("pgd-linf", 5, [float("nan")]),
+    ],
+)
 def test_bad_requests_are_refused(smoke, arguments):
     with pytest.raises(InputError):
         measurements.settings_of(smoke["cnn"], *arguments)

@@ -43,10 +43,20 @@ def test_logits_are_the_same_with_and_without_autograd(mode):
     torch.testing.assert_close(logits, reference.logits(net, states).detach(), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("change, word", [
-    (lambda x: x * 255, "values"), (lambda x: x - 0.5, "values"), (lambda x: x.fill_(float("nan")), "nan"),
-    (lambda x: x[:, :, :15], "shape"), (lambda x: x[:, :1], "shape"), (lambda x: x[0], "shape"),
-    (lambda x: (x * 255).byte(), "floating"), (lambda x: x[:0], "shape"), (lambda x: x.numpy(), "shape")])
+@pytest.mark.parametrize(
+    "change, word",
+    [
+        (lambda x: x * 255, "values"),
+        (lambda x: x - 0.5, "values"),
+        (lambda x: x.fill_(float("nan")), "nan"),
+        (lambda x: x[:, :, :15], "shape"),
+        (lambda x: x[:, :1], "shape"),
+        (lambda x: x[0], "shape"),
+        (lambda x: (x * 255).byte(), "floating"),
+        (lambda x: x[:0], "shape"),
+        (lambda x: x.numpy(), "shape"),
+    ],
+)
 def test_images_that_do_not_fit_are_refused_in_one_sentence(change, word):
     net = random_net()
     images, _ = random_batch(net)
@@ -55,7 +65,9 @@ def test_images_that_do_not_fit_are_refused_in_one_sentence(change, word):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("settings", [dict(order="sideways"), dict(steps=0), dict(paddings=(1, 1)), dict(image_size=8)])
+@pytest.mark.parametrize(
+    "settings", [dict(order="sideways"), dict(steps=0), dict(paddings=(1, 1)), dict(image_size=8)]
+)
 def test_settings_that_make_no_network_are_refused(settings):
     with pytest.raises(InputError):
         EPCNN(**dict(dict(channels=(4, 4, 4), paddings=(1, 0, 0)), **settings))

@@ -38,8 +38,10 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[
-            "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"])
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"],
+        )
         yield browser
         browser.close()
 
@@ -94,4 +96,24 @@ def test_formulas_are_typeset_without_a_network(browser, site):
 def test_page_fits_a_phone(browser, site, slug):
     tab, _, _ = visit(browser, site, f"book/{slug}.html", width=390)
     assert tab.evaluate("document.documentElement.scrollWidth") <= 400
+    tab.close()
+
+
+def test_the_explorer_follows_its_slider_from_the_keyboard(browser, site):
+    tab, _, problems = visit(browser, site, "book/first-attack.html")
+    explorer = tab.locator(".eplib-explorer")
+
+    def seen():
+        pixels = "c => c.toDataURL()"
+        return [explorer.locator("canvas").nth(i).evaluate(pixels) for i in range(2)], explorer.locator(
+            "output"
+        ).all_inner_texts()
+
+    before = seen()
+    explorer.locator("input[type=range]").first.focus()
+    for _ in range(6):
+        tab.keyboard.press("ArrowRight")
+    after = seen()
+    assert before[0][0] != after[0][0] and before[0][1] != after[0][1] and before[1][0] != after[1][0]
+    assert problems == []
     tab.close()

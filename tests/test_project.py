@@ -35,7 +35,10 @@ def test_constraints_pin_every_dependency_and_name_no_registry():
     text = (ROOT / "constraints.txt").read_text()
     pinned = {line.split("==")[0].lower() for line in text.splitlines() if "==" in line}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *(d for extra in project["optional-dependencies"].values() for d in extra)]
+    wanted = [
+        *project["dependencies"],
+        *(d for extra in project["optional-dependencies"].values() for d in extra),
+    ]
     assert {re.match(r"[\w-]+", d).group().lower() for d in wanted} <= pinned
     assert "://" not in text and "--index" not in text
 
@@ -58,7 +61,9 @@ def test_every_chapter_is_in_the_table_of_contents():
 
 
 def test_no_pickle_is_ever_loaded():
-    pattern = re.compile(r"\bimport pickle\b|\bpickle\.loads?\b|torch\.load\(|allow_pickle=True|\bjoblib\b|\bdill\b")
+    pattern = re.compile(
+        r"\bimport pickle\b|\bpickle\.loads?\b|torch\.load\(|allow_pickle=True|\bjoblib\b|\bdill\b"
+    )
     for path in tracked():
         if path.suffix in (".py", ".ipynb") and path != files.Path(__file__):
             assert not pattern.search(path.read_text()), path
@@ -76,4 +81,9 @@ def test_tracked_files_are_small_and_name_no_folder_of_one_machine():
 
 def test_readme_begins_with_what_it_is_and_the_two_commands():
     top = (ROOT / "README.md").read_text()[:2000]
-    assert "2401.11543" in top and "make book" in top and "make test" in top and "book/_static/headline.svg" in top
+    assert (
+        "2401.11543" in top
+        and "make book" in top
+        and "make test" in top
+        and "book/_static/headline.svg" in top
+    )

@@ -35,7 +35,9 @@ def test_training_on_real_images_beats_the_untrained_network(images, model):
     row = scales.row("smoke", model)
     row = replace(row, recipe=replace(row.recipe, images_seen=2400 if model == "cnn" else 4000))
     net, history = trained(row, images)
-    start = training.validation_accuracy(training.initial(row, images[0], 10, 0), images[0][600:], images[1][600:])
+    start = training.validation_accuracy(
+        training.initial(row, images[0], 10, 0), images[0][600:], images[1][600:]
+    )
     assert history[-1]["validation_accuracy"] > start + 0.2
     assert [e["epoch"] for e in history] == list(range(1, len(history) + 1))
     assert history[-1]["images_seen"] == row.recipe.images_seen
@@ -63,7 +65,8 @@ def test_layers_have_their_own_learning_rates(images):
     groups = training._groups(training.initial(ROW, images[0], 10, 0), ROW.recipe)
     assert [g["base"] for g in groups] == list(ROW.recipe.learning_rates)
     assert sum(p.numel() for g in groups for p in g["params"]) == sum(
-        p.numel() for p in training.initial(ROW, images[0], 10, 0).parameters())
+        p.numel() for p in training.initial(ROW, images[0], 10, 0).parameters()
+    )
 
 
 def test_an_exploding_gradient_stops_training_with_its_reason(images):
@@ -94,7 +97,7 @@ def test_random_convolutions_stay_and_their_readout_is_fitted(tmp_path):
     path = training.train("ep-cnn-random", "sample", "smoke", 0, tmp_path, progress=False)
     net = checkpoints.load(path).net
     images = data.load("sample", "train")
-    untrained = training.initial(ROW, images.images[:-ROW.recipe.validation], 10, 0)
+    untrained = training.initial(ROW, images.images[: -ROW.recipe.validation], 10, 0)
     assert torch.equal(net.convs[1].weight, untrained.convs[1].weight.half().float())
     x, y = data.as_float(images.images[:200]), images.labels[:200]
     assert (net(x).argmax(1) == y).float().mean() > (untrained(x).argmax(1) == y).float().mean() + 0.1

@@ -1,7 +1,8 @@
 """Write sample.npz from the original Fashion-MNIST files: python data/sample/make.py FOLDER
 
-FOLDER holds train-images-idx3-ubyte.gz and its three siblings (Debian's package dataset-fashion-mnist puts them into
-/usr/share/datasets/fashion-mnist). The sample is the first 1,200 training and the first 200 test images of every class.
+FOLDER holds train-images-idx3-ubyte.gz and its three siblings (Debian's package dataset-fashion-mnist puts
+them into /usr/share/datasets/fashion-mnist). The sample is the first 1,200 training and the first 200 test
+images of every class.
 """
 
 import gzip
@@ -21,8 +22,12 @@ def arrays(folder):
             images = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28, 1)
         with gzip.open(Path(folder) / f"{prefix}-labels-idx1-ubyte.gz") as file:
             labels = np.frombuffer(file.read(), np.uint8, offset=8)
-        places = np.sort(np.concatenate([np.flatnonzero(labels == c)[:PER_CLASS[split]] for c in range(10)]))
-        out |= {f"{split}_images": images[places], f"{split}_labels": labels[places], f"{split}_official": places}
+        places = np.sort(np.concatenate([np.flatnonzero(labels == c)[: PER_CLASS[split]] for c in range(10)]))
+        out |= {
+            f"{split}_images": images[places],
+            f"{split}_labels": labels[places],
+            f"{split}_official": places,
+        }
     return out
 
 

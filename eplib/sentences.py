@@ -1,0 +1,144 @@
+"""What a page says about its results, composed from them: claims, answers, verdicts, limits, how to run it
+again.
+"""
+
+import html
+
+from eplib import published, scales
+from eplib.chapters import DATASET_NAMES, networks
+from eplib.verdicts import NORM_NAMES, PAPER_DATASETS
+
+COLOURS = {"supported": "#00734f", "contradicted": "#a63c00", "undecided": "#595959"}
+
+
+class Text(str):
+    """A sentence that displays itself in a notebook as Markdown."""
+
+    def _repr_markdown_(self):
+        return str(self)
+
+
+class Html(str):
+    """A piece of a page that displays itself in a notebook."""
+
+    def _repr_html_(self):
+        return str(self)
+
+
+def published_claim(norm):
+    """The paper's numbers where its EP-CNN leads its CNN most, as a sentence."""
+    epsilon, ep, cnn = published.largest_gap(norm)
+    seeds = published.pgd(norm).groupby("model").seed.nunique()
+    return Text(
+        f"**Published** (arXiv 2401.11543, CIFAR-10, PGD, {NORM_NAMES[norm]} ε = {epsilon:g}): EP-CNN"
+        f" {ep:.1%},"
+        f" CNN {cnn:.1%} accuracy under attack, means of {seeds['ep-cnn']} and {seeds['cnn']} seeds."
+    )
+
+
+def verdict_box(verdict):
+    """A verdict as a coloured word, its sentence and what would overturn it."""
+    return Html(
+        f'<div class="eplib-verdict" style="border-left:.4em solid'
+        f' {COLOURS[verdict.networks]};padding:.2em 1em">'
+        f"<p><strong>{verdict.networks.capitalize()} for these networks.</strong>"
+        f" {html.escape(verdict.sentence)}</p>"
+        f"<p><em>What would overturn it.</em> {html.escape(verdict.overturn)}</p></div>"
+    )
+
+
+def answer(verdicts, shown_badge):
+    """A chapter's one-sentence answer from one verdict per norm, {norm: Verdict}."""
+    words = {v.networks for v in verdicts.values()}
+    leads = {
+        "supported": "keeps more images right than",
+        "contradicted": "keeps fewer images right than",
+        "undecided": "cannot be told apart from",
+    }
+    if len(words) == 1:
+        middle = (
+            f"{leads[words.pop()]} the CNN under both ℓ∞ and ℓ2 PGD"
+            if len(verdicts) > 1
+            else f"{leads[words.pop()]} the CNN under {NORM_NAMES[next(iter(verdicts))]} PGD"
+        )
+    else:
+        middle = " and ".join(
+            f"{leads[v.networks]} the CNN under {NORM_NAMES[n]} PGD" for n, v in verdicts.items()
+        )
+    method = {v.method for v in verdicts.values()}
+    tail = "; what this says about the method is undecided" if method == {"undecided"} else ""
+    return Text(
+        f"**In one sentence.** At the strengths where the paper's EP-CNN leads most, ours {middle}"
+        f" ({shown_badge.dataset_name}, {shown_badge.scale} scale){tail}."
+    )
+
+
+def differences(attacked):
+    """What differs between the published attack and the one of `attacked` ({model: [Result]}), in words."""
+    s = next(r.settings for rs in attacked.values() for r in rs if r.settings["predict_steps"])
+    theirs = published.pgd(s["norm"]).dropna(subset=["attack_steps"]).iloc[0]
+    return Text(
+        "The published attack was given no labels: it attacked the network's own prediction, so an"
+        " image that was wrong at first and is pushed to its true class counts as right, and the"
+        " published curves level off above zero. Here an image counts only when it is right before"
+        " **and** under attack with its true label, and an image broken at one ε counts as broken at"
+        f" every larger one. The published EP-CNN is attacked through {theirs.attack_steps:.0f} free"
+        f" steps and predicts after {theirs.predict_steps:.0f}; ours is attacked through exactly the"
+        f" {s['predict_steps']} {s['order']} steps it predicts with. Published are {published.PGD_STEPS}"
+        f" steps of {2.5 / published.PGD_STEPS:g} ε, here are {s['attack_steps']} of"
+        f" {2.5 / s['attack_steps']:g} ε, both from the image itself without random start; ours stay in"
+        " [0, 1]."
+    )
+
+
+def limits(shown):
+    """What the networks shown can and cannot say about the paper's claim, in words."""
+    net = networks(shown, "ep-cnn")[0]
+    paper = scales.row("paper", "ep-cnn").channels
+    mine = net.net.channels
+    seen = net.record["training"]["recipe"]["images_seen"]
+    other = (
+        ""
+        if shown.dataset in PAPER_DATASETS
+        else f" and looks at the {DATASET_NAMES[shown.dataset]} instead of CIFAR images"
+    )
+    smaller = (
+        "has the paper's widths"
+        if mine == paper
+        else f"has {'-'.join(map(str, mine))} channels where the paper's has {'-'.join(map(str, paper))}"
+    )
+    return Text(
+        f"The EP-CNN shown here {smaller}{other}; it was trained on {seen:,} images, repetitions"
+        " included. A verdict about these networks says what these networks do. The paper's claim is"
+        " about a method on CIFAR images, and only networks trained on those, with enough seeds, can"
+        " speak about it."
+    )
+
+
+def rerun(slug, shown, outcomes):
+    """How to run this chapter elsewhere, and how long it takes when nothing is stored: from the records
+    shown.
+    """
+    every = [r for rs in outcomes.values() for r in rs]
+    measuring = sum(r.record["seconds"] for r in every)
+    trained = {(m, r.settings["seed"]) for m, rs in outcomes.items() for r in rs}
+    learning = sum(
+        c.record["training"]["seconds"]
+        for m in outcomes
+        for c in networks(shown, m)
+        if (m, c.record["seed"]) in trained
+    )
+    device = every[0].record["device"]
+    commands = (
+        f"papermill book/{slug}.ipynb {slug}-out.ipynb -p scale quick",
+        f"papermill book/{slug}.ipynb {slug}-out.ipynb -p scale smoke  # a check that it runs",
+        f'python -m eplib run {slug} --scale quick -p seeds "[0]" --out my-run  # the same, here',
+    )
+    return Text(
+        "```bash\n"
+        + "\n".join(commands)
+        + "\n```\n\nWhat is stored is loaded. With nothing stored, what this"
+        f" page shows ({shown.scale} scale) took {learning / 60:.0f} minutes of training and"
+        f" {measuring / 60:.0f} minutes of measuring on {device}; at `smoke` everything takes seconds."
+        " At `cpu` and `paper` chapters train nothing: they show what is stored."
+    )
