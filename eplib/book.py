@@ -87,22 +87,15 @@ def build(progress=True):
         files.write_json(state_file, state)
         print(f"    {time.perf_counter() - started:.0f} s", flush=True)
     print("building pages", flush=True)
-    built = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "jupyter_book.cli.main",
-            "build",
-            str(stage),
-            "--path-output",
-            str(files.ROOT),
-            "-W",
-            "-n",
-            "--keep-going",
-            "-q",
-        ],
-        cwd=files.ROOT,
-    )
+    # jupyter-book has no `python -m`: its entry point, called with this interpreter
+    call = [
+        sys.executable,
+        "-c",
+        "import sys; from jupyter_book.cli.main import main; sys.exit(main())",
+        "build",
+    ]
+    options = [str(stage), "--path-output", str(files.ROOT), "-W", "-n", "--keep-going", "-q"]
+    built = subprocess.run([*call, *options], cwd=files.ROOT)
     page = files.ROOT / "_build" / "html" / "index.html"
     if built.returncode or not page.exists():
         raise RuntimeError(f"jupyter-book ended with status {built.returncode}: its messages are above")

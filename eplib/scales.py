@@ -89,7 +89,11 @@ EPSILONS = {
     "linf": (1e-4, 2.15e-4, 4.64e-4, 1e-3, 2.15e-3, 4.64e-3, 1e-2, 2.15e-2, 8 / 255, 4.64e-2, 1e-1),
     "l2": (0.05, 0.0788, 0.124, 0.196, 0.309, 0.486, 0.766, 1.0, 1.208, 1.903, 3.0),
 }
-SHORT_EPSILONS = {norm: values[3:] for norm, values in EPSILONS.items()}
+SHORT_EPSILONS = {
+    "linf": (2.15e-3, 4.64e-3, 1e-2, 2.15e-2, 4.64e-2, 1e-1),
+    "l2": (0.124, 0.309, 0.766, 1.208, 1.903, 3.0),
+}
+
 
 _SMALL = dict(channels=(16, 32, 64, 64), paddings=(1, 1, 1, 0))
 _HALF_RATES = (0.125, 0.075, 0.05, 0.04, 0.025)  # half of the published 0.25, 0.15, 0.1, 0.08, 0.05
@@ -169,7 +173,7 @@ SCALES = {
             "sample",
             (0, 1, 2),
             _rows(_SMALL, _QUICK_EP, _QUICK_CNN, 20, "forward"),
-            Attack(500, 20, 125, SHORT_EPSILONS, ((60, "forward"), (250, "synchronous")), 2000),
+            Attack(300, 20, 100, SHORT_EPSILONS, ((60, "forward"), (250, "synchronous")), 2000),
         ),
         Scale(
             "cpu",
