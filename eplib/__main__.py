@@ -15,8 +15,7 @@ def main(arguments=None):
     """
     try:
         options = _parser().parse_args(arguments)
-        if getattr(options, "out", None) and Path(options.out).exists() and not Path(options.out).is_dir():
-            raise InputError(f"--out {options.out} is a file: give a folder, existing or new")
+        _check_out(getattr(options, "out", None))
         outcome = options.command(options)
     except InputError as error:
         print(f"eplib: {error}", file=sys.stderr)
@@ -26,6 +25,17 @@ def main(arguments=None):
     else:
         print("\n".join(f"{key}: {value}" for key, value in outcome.items()))
     return 0
+
+
+def _check_out(out):
+    """Refuse a folder that cannot be written to before anything is computed for it."""
+    place = Path(out or ".").absolute()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise InputError(
+            f"--out {out} cannot be written: {place} is no folder that you may write to, give another"
+        )
 
 
 def _train(options):
@@ -56,7 +66,7 @@ def _measure(options):
     folder = Path(options.out) if options.out else results.folders(result.settings["scale"])[0] / "results"
     path = results.save(result, folder)
     columns = ["epsilon", "predict_steps", "order", "value", "low", "high", "n"]
-    rows = json.loads(result.table[columns].to_json(orient="records"))
+    rows = json.loads(result.table[columns].to_json(orient="records", double_precision=15))
     return {"result": str(path), "clean_accuracy": result.correct_clean.mean().item(), "rows": rows}
 
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from eplib.checks import InputError, check_images
+from eplib.checks import InputError, check_images, one_of
 from eplib.dynamics import settle
 from eplib.network import EPCNN, per_channel, state_shapes
 
@@ -60,13 +60,15 @@ def describe(net):
 
 def build(description):
     """A new network from what `describe` gave; InputError if it names no network of this project."""
+    if not isinstance(description, dict):
+        raise InputError(f"the description of a network is {description!r}: use a checkpoint of this version")
     settings = dict(description)
-    kind = settings.pop("kind", None)
-    if kind not in KINDS:
-        raise InputError(f"networks of kind {kind!r} are unknown here: known are {', '.join(KINDS)}")
+    kind = one_of("kind of network", settings.pop("kind", None), KINDS)
     try:
         return KINDS[kind](**settings)
-    except TypeError as error:
+    except InputError:
+        raise
+    except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"the description of a {kind} does not fit ({error}): use a checkpoint of this version"
         ) from error

@@ -45,6 +45,10 @@ def save(folder, net, model, dataset, scale, seed, training):
         key: value.detach().cpu().to(torch.float16).contiguous() if value.is_floating_point() else value.cpu()
         for key, value in net.state_dict().items()
     }
+    if not all(torch.isfinite(t).all() for t in tensors.values()):
+        raise InputError(
+            f"the weights of {model} are not finite in float16: it is not saved, take smaller rates"
+        )
     content = safetensors.torch.save(tensors)
     files.write(path, content)
     record = {
@@ -68,7 +72,8 @@ def load(path, device=None):
     Raises InputError when a file is missing, damaged, or of another project.
     """
     path = Path(path)
-    path = path if path.suffix == ".safetensors" else path.with_name(path.name + ".safetensors")
+    ending = {".safetensors": "", ".json": ""}.get(path.suffix, path.suffix)
+    path = path.with_name(path.stem + ending + ".safetensors")
     record = files.read_json(path.with_suffix(".json"), "checkpoint record")
     missing = {"format", "model", "dataset", "scale", "seed", "network", "sha256"} - record.keys()
     if missing:
@@ -92,7 +97,7 @@ def load(path, device=None):
         net.load_state_dict(tensors)
     except (SafetensorError, RuntimeError) as error:
         raise InputError(
-            f"checkpoint {path} does not fit the network of its record ({str(error).splitlines()[0]}):"
+            f"checkpoint {path} does not fit the network of its record ({' '.join(str(error).split())}):"
             " give a checkpoint that `python -m eplib train` wrote"
         ) from error
     if not all(torch.isfinite(t).all() for t in tensors.values()):

@@ -11,7 +11,7 @@ class InputError(ValueError):
 
 def one_of(kind, value, allowed):
     """Return `value` if it is among `allowed`; raise `InputError` naming what is allowed otherwise."""
-    if value not in allowed:
+    if value not in tuple(allowed):
         raise InputError(f"unknown {kind} {value!r}: choose one of {', '.join(map(str, allowed))}")
     return value
 

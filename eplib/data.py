@@ -20,6 +20,9 @@ from eplib.checks import InputError, one_of
 
 SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample" / "sample.npz"
 SPLITS = ("train", "test")
+# what NumPy and zipfile raise for a file that is no npz, cut short, or changed in a single byte
+DAMAGE = (OSError, EOFError, TypeError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
+CROPS = (None, "edge", "reflect")
 SIDE = 32  # pixels; 28×28 images are zero-padded to it
 
 GARMENTS = tuple("t-shirt trouser pullover dress coat sandal shirt sneaker bag ankle-boot".split())
@@ -127,6 +130,7 @@ def augment(images, generator, flip=True, crop=None, padding=4):
     filled before a window of the original size is cut out: "edge" or "reflect". generator: a CPU generator,
     so that the same seed gives the same images on every device.
     """
+    one_of("crop", crop, CROPS)
     n, _, height, width = images.shape
     mirrored = torch.rand(n, generator=generator) < 0.5 if flip else torch.zeros(n, dtype=torch.bool)
     shift = (
@@ -161,9 +165,9 @@ def _read_npz(path, split):
                 )
             places = f"{split}_official"
             return file[names[0]], file[names[1]], file[places] if places in file.files else None
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except DAMAGE as error:
         raise InputError(
             f"{path} cannot be read ({error}): it is damaged or no npz file, replace it"
         ) from error
@@ -192,6 +196,8 @@ def _canonical(name, split, images, labels, official, path):
             f"{path} holds labels from {labels.min()} to {labels.max()}: give integers from 0 to"
             f" {len(CLASSES[name]) - 1}"
         )
+    if official is not None and np.shape(official) != (n,):
+        raise InputError(f"{path} holds {len(official)} original places for {n} images: give one for each")
     border = (SIDE - height) // 2
     images = np.pad(images, ((0, 0), (border, border), (border, border), (0, 0)))
     images = np.ascontiguousarray(np.broadcast_to(images, (n, SIDE, SIDE, 3)).transpose(0, 3, 1, 2))
@@ -251,8 +257,10 @@ class _download:
         return self
 
     def __exit__(self, kind, error, _):
-        if isinstance(error, (OSError, RuntimeError)):  # no network, no space, an archive with another MD5
+        # no network, no space, an archive with another MD5, unpacked files that are damaged
+        if isinstance(error, (OSError, RuntimeError, ValueError)):
+            reason = " ".join(str(error).split())
             raise InputError(
-                f"{self.name} is not in {self.folder} and could not be downloaded ({error}): put"
-                f" {self.name}.npz there, or connect to the network"
+                f"{self.name} could not be downloaded to {self.folder} or read there ({reason}): remove what is"
+                f" damaged and connect to the network, or put {self.name}.npz there"
             ) from error

@@ -56,6 +56,10 @@ def measure(checkpoint, attack, images=None, epsilons=None, progress=True, devic
     settings = settings_of(checkpoint, attack, images, epsilons)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     test = data.load(settings["dataset"], "test")
+    if images is not None and images > len(test):
+        raise InputError(
+            f"images = {images}: {settings['dataset']} has {len(test)} test images, give at most that"
+        )
     n = min(settings["images"], len(test))
     x, y = data.as_float(test.images[:n]).to(device), test.labels[:n].to(device)
     net, batch = checkpoint.net.to(device), scales.scale(settings["scale"]).attack.batch

@@ -104,14 +104,18 @@ def load(path):
                 f"the {ending} file of result {path} does not have its recorded hash: it was damaged or"
                 " edited, restore it or measure again"
             )
-    n = record["n"]
+    n, settings = record["n"], record["settings"]
     try:
+        if stem(settings).name != path.stem:
+            raise ValueError("its settings are not those its name stands for")
         table = pd.read_csv(io.BytesIO(contents["csv"]))
         with np.load(io.BytesIO(contents["npz"]), allow_pickle=False) as arrays:
             clean = np.unpackbits(arrays["correct_clean"], count=n).astype(bool)
             correct = np.unpackbits(arrays["correct"], axis=1, count=n).astype(bool)
-            return Result(record["settings"], table, arrays["image_ids"], clean, correct, record)
-    except (ValueError, KeyError, zipfile.BadZipFile) as error:
+            if arrays["image_ids"].shape != (n,):
+                raise ValueError(f"it holds {len(arrays['image_ids'])} images and not {n}")
+            return Result(settings, table, arrays["image_ids"], clean, correct, record)
+    except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise InputError(f"result {path} cannot be read ({error}): measure again") from error
 
 

@@ -25,6 +25,8 @@ def train(model, dataset, scale, seed, out, progress=True, device=None):
     InputError for unknown names, and when a gradient is not finite or explodes.
     """
     row, started = scales.row(scale, model), time.perf_counter()
+    if not 0 <= seed < 2**63:
+        raise InputError(f"seed = {seed}: give an integer from 0 to 2**63 - 1")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     train_data = data.load(dataset, "train")
     recipe = row.recipe

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eplib import published
-from eplib.checks import InputError
+from eplib.checks import InputError, one_of
 from eplib.statistics import holm, mcnemar
 
 LEVEL = 0.05
@@ -40,20 +40,12 @@ def more_robust(ep_results, cnn_results, norm):
     method: the same word when there are at least five seeds on CIFAR images, otherwise undecided. Raises
     InputError when pairs do not share images.
     """
-    if not ep_results or len(ep_results) != len(cnn_results):
-        raise InputError(
-            f"{len(ep_results)} EP-CNN and {len(cnn_results)} CNN results: give one of each for every seed"
-        )
+    _refuse_unlike(ep_results, cnn_results, norm)
     target = published.largest_gap(norm)[0]
     pairs = [
         (_outcomes(ep, target), _outcomes(cnn, target))
         for ep, cnn in zip(ep_results, cnn_results, strict=True)
     ]
-    for ep, cnn in zip(ep_results, cnn_results, strict=True):
-        if not np.array_equal(ep.image_ids, cnn.image_ids) or ep.settings["seed"] != cnn.settings["seed"]:
-            raise InputError(
-                "a pair of results has other images or seeds: measure both networks with the same settings"
-            )
     p_values = holm([mcnemar(ep, cnn) for ep, cnn in pairs])
     leads = [ep.mean() - cnn.mean() for ep, cnn in pairs]
     networks = "undecided"
@@ -67,10 +59,29 @@ def more_robust(ep_results, cnn_results, norm):
         networks if enough else "undecided",
         _sentence(pairs, p_values, norm, epsilon, networks, dataset, enough),
         f"The word for these networks changes when, at {NORM_NAMES[norm]} ε = {epsilon:.3g}, one pair"
-        f" no longer"
-        f" differs in the same direction with p < {LEVEL}. The word for the method needs {SEEDS_FOR_METHOD}"
+        f" no longer differs in the same direction with p < {LEVEL}. The word for the method needs {SEEDS_FOR_METHOD}"
         " seeds on CIFAR images.",
     )
+
+
+def _refuse_unlike(ep_results, cnn_results, norm):
+    """Only results that differ in network and seed, one pair a seed, can be compared."""
+    one_of("norm", norm, published.NORMS)
+    seeds = [[r.settings["seed"] for r in results] for results in (ep_results, cnn_results)]
+    if not ep_results or seeds[0] != seeds[1] or len(set(seeds[0])) != len(seeds[0]):
+        raise InputError(
+            f"EP-CNN results of seeds {seeds[0]}, CNN results of seeds {seeds[1]}: give one of each for every seed"
+        )
+    first = ep_results[0]
+    for result in (*ep_results, *cnn_results):
+        given = result.settings["norm"]
+        if given != norm:
+            raise InputError(f"a result in {given} for a verdict in {norm}: give results of one norm")
+        alike = all(result.settings[key] == first.settings[key] for key in ("dataset", "epsilons"))
+        if not alike or not np.array_equal(result.image_ids, first.image_ids):
+            raise InputError(
+                "the results are of other images, data sets or ε than each other: measure all networks alike"
+            )
 
 
 def _nearest(result, target):
@@ -86,8 +97,7 @@ def _sentence(pairs, p_values, norm, epsilon, networks, dataset, enough):
     many = len(pairs) > 1
     start = (
         f"For these networks: {networks}. Under PGD with {NORM_NAMES[norm]} ε = {epsilon:.3g} the"
-        f" EP-CNN keeps"
-        f" {ep:.1%} of {len(pairs[0][0])} test images right and the CNN {cnn:.1%}"
+        f" EP-CNN keeps {ep:.1%} of {len(pairs[0][0])} test images right and the CNN {cnn:.1%}"
         + (
             f" (means of {len(pairs)} seeds; largest adjusted p {max(p_values):.2g})."
             if many

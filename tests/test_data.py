@@ -1,5 +1,7 @@
 import hashlib
 import importlib.util
+import os
+import pickle
 from pathlib import Path
 from urllib.error import URLError
 
@@ -40,8 +42,10 @@ def assert_same(a, b):
 
 
 def sort_keys(images, labels):
-    return [(hashlib.sha256(image.numpy().tobytes()).hexdigest(), label)
-            for image, label in zip(images, labels.tolist(), strict=True)]
+    return [
+        (hashlib.sha256(image.numpy().tobytes()).hexdigest(), label)
+        for image, label in zip(images, labels.tolist(), strict=True)
+    ]
 
 
 def refused(*arguments, match=None):
@@ -176,10 +180,12 @@ def test_cifar_records_are_read_as_the_binary_format_says(tmp_path, name):
     path.write_bytes(records.tobytes())
     loaded = data.load(name, "test", tmp_path)
     path.unlink()  # pytest keeps its folders, and this is 30 MB
-    order = sorted(range(10_000), key=lambda i: (hashlib.sha256(records[i, skip + 1:].tobytes()).digest(),
-                                                 records[i, skip]))
+    order = sorted(
+        range(10_000),
+        key=lambda i: (hashlib.sha256(records[i, skip + 1 :].tobytes()).digest(), records[i, skip]),
+    )
     assert loaded.official.tolist() == order
-    assert np.array_equal(loaded.images.numpy().reshape(10_000, -1), records[order, skip + 1:])
+    assert np.array_equal(loaded.images.numpy().reshape(10_000, -1), records[order, skip + 1 :])
     assert np.array_equal(loaded.labels.numpy(), records[order, skip])
     assert len(set(loaded.classes)) == len(data.CLASSES[name])
 
@@ -193,8 +199,10 @@ def test_truncated_cifar_folder_is_refused(tmp_path, split):
     refused("cifar10", split, tmp_path, match="remove the folder")
 
 
-@pytest.mark.parametrize("name, split", [("mnist", "train"), ("", "test"), (["sample"], "test"),
-                                         ("sample", "validation"), ("sample", None)])
+@pytest.mark.parametrize(
+    "name, split",
+    [("mnist", "train"), ("", "test"), (["sample"], "test"), ("sample", "validation"), ("sample", None)],
+)
 def test_unknown_names_are_refused(name, split):
     refused(name, split, match="choose one of")
 
@@ -205,50 +213,91 @@ def broken(key, change):
     return arrays
 
 
-@pytest.mark.parametrize("arrays", [
-    {k: v for k, v in random_arrays().items() if k != "train_labels"},
-    {"images": random_arrays()["train_images"]},
-    broken("train_images", lambda x: x / np.float32(255)),
-    broken("train_images", lambda x: x.astype(np.int64)),
-    broken("train_images", lambda x: x[:, :20, :20]),
-    broken("train_images", lambda x: x[:, :, :20]),
-    broken("train_images", lambda x: x[..., 0]),
-    broken("train_images", lambda x: x.repeat(2, axis=3)),
-    broken("train_images", lambda x: x[:0]),
-    broken("train_labels", lambda y: y + 10),
-    broken("train_labels", lambda y: y - 10),
-    broken("train_labels", lambda y: y[:-1]),
-    broken("train_labels", lambda y: y[:, None]),
-    broken("train_labels", lambda y: y.astype(np.float64)),
-    broken("train_labels", lambda y: y.astype(object)),
-    broken("train_images", lambda x: np.array([{"pickled": True}] * 30)),
-    random_arrays() | {"train_official": np.arange(7)},
-], ids=["no labels", "other names", "float images", "integer images", "20x20 pixels", "28x20 pixels",
-        "no channel axis", "2 channels", "no images", "labels too large", "labels negative", "too few labels",
-        "labels in 2 dimensions", "float labels", "pickled labels", "pickled images", "too few official places"])
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {k: v for k, v in random_arrays().items() if k != "train_labels"},
+        {"images": random_arrays()["train_images"]},
+        broken("train_images", lambda x: x / np.float32(255)),
+        broken("train_images", lambda x: x.astype(np.int64)),
+        broken("train_images", lambda x: x[:, :20, :20]),
+        broken("train_images", lambda x: x[:, :, :20]),
+        broken("train_images", lambda x: x[..., 0]),
+        broken("train_images", lambda x: x.repeat(2, axis=3)),
+        broken("train_images", lambda x: x[:0]),
+        broken("train_labels", lambda y: y + 10),
+        broken("train_labels", lambda y: y - 10),
+        broken("train_labels", lambda y: y[:-1]),
+        broken("train_labels", lambda y: y[:, None]),
+        broken("train_labels", lambda y: y.astype(np.float64)),
+        broken("train_labels", lambda y: y.astype(object)),
+        broken("train_images", lambda x: np.array([{"pickled": True}] * 30)),
+        random_arrays() | {"train_official": np.arange(7)},
+    ],
+    ids=[
+        "no labels",
+        "other names",
+        "float images",
+        "integer images",
+        "20x20 pixels",
+        "28x20 pixels",
+        "no channel axis",
+        "2 channels",
+        "no images",
+        "labels too large",
+        "labels negative",
+        "too few labels",
+        "labels in 2 dimensions",
+        "float labels",
+        "pickled labels",
+        "pickled images",
+        "few official places",
+    ],
+)
 def test_arrays_that_do_not_fit_are_refused(tmp_path, arrays):
     np.savez_compressed(tmp_path / "fashion-mnist.npz", **arrays)
     refused("fashion-mnist", "train", tmp_path, match="fashion-mnist.npz")
 
 
 def cut(content, share):
-    return content[:int(len(content) * share)]
+    return content[: int(len(content) * share)]
 
 
-@pytest.mark.parametrize("damage", [
-    lambda path: path.write_bytes(cut(path.read_bytes(), 0.5)),
-    lambda path: path.write_bytes(cut(path.read_bytes(), 0.99)),
-    lambda path: path.write_bytes(b""),
-    lambda path: path.write_bytes(b"\x80\x04K\x01."),  # a pickle
-    lambda path: path.write_bytes(path.read_bytes()[:900] + bytes(100) + path.read_bytes()[1000:]),
-    lambda path: np.save(path.open("wb"), np.zeros((3, 28, 28, 1), np.uint8)),
-    lambda path: (path.unlink(), path.mkdir()),
-], ids=["half", "end missing", "empty", "pickle", "bytes overwritten", "npy", "folder"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(cut(path.read_bytes(), 0.5)),
+        lambda path: path.write_bytes(cut(path.read_bytes(), 0.99)),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"\x80\x04K\x01."),  # a pickle
+        lambda path: path.write_bytes(path.read_bytes()[:900] + bytes(100) + path.read_bytes()[1000:]),
+        lambda path: np.save(path.open("wb"), np.zeros((3, 28, 28, 1), np.uint8)),
+        lambda path: (path.unlink(), path.mkdir()),
+    ],
+    ids=["half", "end missing", "empty", "pickle", "bytes overwritten", "npy", "folder"],
+)
 def test_damaged_files_are_refused(tmp_path, damage):
     path = tmp_path / "fashion-mnist.npz"
     np.savez_compressed(path, **random_arrays())
     damage(path)
     refused("fashion-mnist", "train", tmp_path, match="fashion-mnist.npz")
+
+
+class Malicious:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+def test_a_pickle_is_never_executed(tmp_path):
+    arrays = random_arrays() | {"train_labels": np.array([Malicious(tmp_path / "executed")] * 30)}
+    np.savez(tmp_path / "fashion-mnist.npz", **arrays)
+    refused("fashion-mnist", "train", tmp_path)
+    (tmp_path / "fashion-mnist.npz").write_bytes(pickle.dumps(Malicious(tmp_path / "executed")))
+    refused("fashion-mnist", "train", tmp_path)
+    assert not (tmp_path / "executed").exists()
 
 
 def test_missing_sample_is_refused(tmp_path, monkeypatch):
@@ -265,8 +314,9 @@ def test_damaged_files_of_torchvision_are_refused(tmp_path, content):
     refused("fashion-mnist", "train", tmp_path)
 
 
-@pytest.mark.parametrize("error", [OSError("disk full"), URLError("no network"),
-                                   RuntimeError("another MD5")], ids=repr)
+@pytest.mark.parametrize(
+    "error", [OSError("disk full"), URLError("no network"), RuntimeError("another MD5")], ids=repr
+)
 def test_failed_download_is_one_sentence(tmp_path, monkeypatch, error):
     def fail(*_, **__):
         raise error
@@ -311,17 +361,25 @@ def test_flipping_alone_gives_images_or_their_mirrors():
     assert 150 < mirrored.sum() < 250
 
 
-@pytest.mark.parametrize("crop, flip, padding", [("edge", False, 4), ("edge", True, 4), ("reflect", False, 4),
-                                                 ("reflect", True, 2)])
+@pytest.mark.parametrize(
+    "crop, flip, padding",
+    [("edge", False, 4), ("edge", True, 4), ("reflect", False, 4), ("reflect", True, 2)],
+)
 def test_crops_are_windows_of_the_padded_image(crop, flip, padding):
     images, places = batch(100), range(2 * padding + 1)
     outs = augmented(images, crop=crop, flip=flip, padding=padding).numpy()
     wide = np.pad(images.numpy(), ((0, 0), (0, 0), (padding, padding), (padding, padding)), mode=crop)
     tops, lefts, mirrors = set(), set(), set()
     for out, padded in zip(outs, wide, strict=True):
-        windows = {(top, left): padded[:, top:top + 12, left:left + 12] for top in places for left in places}
-        found = [(*place, mirror) for place, window in windows.items() for mirror in (False, True)
-                 if np.array_equal(window[..., ::-1] if mirror else window, out)]
+        windows = {
+            (top, left): padded[:, top : top + 12, left : left + 12] for top in places for left in places
+        }
+        found = [
+            (*place, mirror)
+            for place, window in windows.items()
+            for mirror in (False, True)
+            if np.array_equal(window[..., ::-1] if mirror else window, out)
+        ]
         assert len(found) == 1
         for seen, value in zip((tops, lefts, mirrors), found[0], strict=True):
             seen.add(value)

@@ -1,0 +1,163 @@
+from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from eplib.checks import InputError
+from eplib.results import Result
+from eplib.verdicts import more_robust
+
+N = 200
+EPSILONS = {"linf": [0.001, 0.0101, 0.1], "l2": [0.05, 0.309, 3.0]}  # the middle one is at the largest gap
+
+
+def result(right, seed=0, dataset="sample", norm="linf", elsewhere=0, first=0, n=N):
+    """`right` of n images right at the ε that counts, from image `first` on, `elsewhere` at the others."""
+    correct = np.zeros((3, n), bool)
+    correct[[0, 2], :elsewhere] = True
+    correct[1, first : first + right] = True
+    settings = {
+        "epsilons": EPSILONS[norm],
+        "norm": norm,
+        "seed": seed,
+        "dataset": dataset,
+        "images": n,
+        "measurement": f"pgd-{norm}",
+        "scale": "quick",
+    }
+    return Result(settings, None, np.arange(n), np.ones(n, bool), correct, {})
+
+
+def judge(ep, cnn, norm="linf", **settings):
+    """ep, cnn: how many images are right, one number a seed."""
+    return more_robust(
+        *(
+            [result(right, seed, norm=norm, **settings) for seed, right in enumerate(network)]
+            for network in (ep, cnn)
+        ),
+        norm,
+    )
+
+
+@pytest.mark.parametrize("norm", EPSILONS)
+@pytest.mark.parametrize(
+    "ep, cnn, word",
+    [
+        ([150], [100], "supported"),
+        ([100], [150], "contradicted"),
+        ([150], [150], "undecided"),
+        ([150, 140, 145], [100, 110, 90], "supported"),
+        ([100, 110, 90], [150, 140, 145], "contradicted"),
+        ([150, 140, 90], [100, 110, 145], "undecided"),
+        ([150, 140, 110], [100, 110, 110], "undecided"),
+        ([150, 104], [100, 100], "undecided"),
+        ([104], [100], "undecided"),
+        ([106], [100], "supported"),
+    ],
+)
+def test_the_word_for_these_networks_follows_the_outcomes(norm, ep, cnn, word):
+    verdict = judge(ep, cnn, norm)
+    assert verdict.networks == word
+    assert verdict.sentence.startswith(f"For these networks: {word}.")
+    assert verdict.method == "undecided"
+
+
+def test_a_lead_that_chance_explains_decides_nothing():
+    # 60 against 50 images: 60 only the EP-CNN has right, 50 only the CNN, so that p is about 0.39
+    assert more_robust([result(60)], [result(50, first=100)], "linf").networks == "undecided"
+    assert more_robust([result(60)], [result(50)], "linf").networks == "supported"
+
+
+def test_p_values_are_adjusted_for_the_number_of_pairs():
+    # 7 images differ, all one way: p = 2 / 2^7 = 0.0156 alone, 0.047 as one of three, 0.0625 as one of four
+    alone, three, four = (judge([107] * k, [100] * k) for k in (1, 3, 4))
+    assert [v.networks for v in (alone, three, four)] == ["supported", "supported", "undecided"]
+    assert f"{2 / 2**7:.2g}" in alone.sentence and f"{6 / 2**7:.2g}" in three.sentence
+
+
+def test_only_the_epsilon_of_the_largest_published_gap_counts():
+    verdict = more_robust([result(150, elsewhere=0)], [result(100, elsewhere=N)], "linf")
+    assert verdict.networks == "supported"
+    assert "0.0101" in verdict.sentence and "0.0101" in verdict.overturn
+
+
+@pytest.mark.parametrize(
+    "dataset, seeds, word",
+    [
+        ("cifar10", 5, "supported"),
+        ("cifar100", 5, "supported"),
+        ("cifar10", 4, "undecided"),
+        ("sample", 5, "undecided"),
+        ("fashion-mnist", 6, "undecided"),
+    ],
+)
+def test_the_method_needs_five_seeds_on_the_papers_images(dataset, seeds, word):
+    verdict = judge([150] * seeds, [100] * seeds, dataset=dataset)
+    assert (verdict.networks, verdict.method) == ("supported", word)
+    assert f"For the method: {word}" in verdict.sentence
+    swapped = judge([100] * seeds, [150] * seeds, dataset=dataset)
+    assert swapped.method == {"supported": "contradicted", "undecided": "undecided"}[word]
+
+
+def test_a_repeated_seed_is_no_new_evidence():
+    ep, cnn = ([result(right, dataset="cifar10")] * 5 for right in (150, 100))
+    with suppress(InputError):  # refusing them is as good
+        assert more_robust(ep, cnn, "linf").method == "undecided"
+
+
+def test_the_sentence_says_why_the_method_is_undecided():
+    assert "not the paper's" in judge([150] * 5, [100] * 5).sentence
+    few = judge([150], [100], dataset="cifar10").sentence
+    assert "1 of the 5 seeds" in few and "not the paper's" not in few
+
+
+def test_the_sentence_contains_the_numbers_and_changes_with_them():
+    sentence = judge([150, 140], [100, 110]).sentence
+    p = 2 / 2**30  # the larger of both: 30 images differ, all one way
+    for part in ("72.5%", "52.5%", "200 test images", "2 seeds", f"{p:.2g}"):
+        assert part in sentence
+    other = judge([150, 160], [100, 110]).sentence
+    assert "77.5%" in other and "72.5%" not in other
+    assert judge([150], [100], norm="l2").sentence.count("ℓ2 ε = 0.309") == 1
+
+
+def test_what_would_overturn_it_names_the_level_and_the_seeds():
+    overturn = judge([150], [100]).overturn
+    assert "p < 0.05" in overturn and "5 seeds" in overturn and "ℓ∞" in overturn
+
+
+@pytest.mark.parametrize("ep, cnn", [([], []), ([150], []), ([150, 150], [100])])
+def test_unpaired_results_are_refused(ep, cnn):
+    with pytest.raises(InputError, match="one of each for every seed"):
+        judge(ep, cnn)
+
+
+@pytest.mark.parametrize(
+    "cnn",
+    [
+        replace(result(100), image_ids=np.arange(N) + 1),
+        result(100, n=100),
+        result(100, seed=1),
+        result(100, dataset="cifar10"),
+        replace(result(100), settings=result(100).settings | {"epsilons": [0.001, 0.02, 0.1]}),
+    ],
+    ids=["image ids", "number of images", "seed", "data set", "epsilons"],
+)
+def test_pairs_that_do_not_belong_together_are_refused(cnn):
+    with pytest.raises(InputError) as error:
+        more_robust([result(150)], [cnn], "linf")
+    assert "\n" not in str(error.value)
+
+
+def test_pairs_of_different_data_sets_are_refused():
+    ep, cnn = ([result(right, 0, "cifar10"), result(right, 1, "sample")] for right in (150, 100))
+    with pytest.raises(InputError):
+        more_robust(ep, cnn, "linf")
+
+
+def test_results_under_another_norm_are_refused():
+    with pytest.raises(InputError):
+        more_robust([result(150)], [result(100)], "l2")
+    with pytest.raises(InputError, match="linf, l2"):
+        more_robust([result(150)], [result(100)], "l1")
