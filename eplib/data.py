@@ -261,6 +261,6 @@ class _download:
         if isinstance(error, (OSError, RuntimeError, ValueError)):
             reason = " ".join(str(error).split())
             raise InputError(
-                f"{self.name} could not be downloaded to {self.folder} or read there ({reason}): remove what is"
-                f" damaged and connect to the network, or put {self.name}.npz there"
+                f"{self.name} could not be downloaded to {self.folder} or read there ({reason}): remove what"
+                f" is damaged and connect to the network, or put {self.name}.npz there"
             ) from error

@@ -59,8 +59,8 @@ def more_robust(ep_results, cnn_results, norm):
         networks if enough else "undecided",
         _sentence(pairs, p_values, norm, epsilon, networks, dataset, enough),
         f"The word for these networks changes when, at {NORM_NAMES[norm]} ε = {epsilon:.3g}, one pair"
-        f" no longer differs in the same direction with p < {LEVEL}. The word for the method needs {SEEDS_FOR_METHOD}"
-        " seeds on CIFAR images.",
+        f" no longer differs in the same direction with p < {LEVEL}. The word for the method needs"
+        f" {SEEDS_FOR_METHOD} seeds on CIFAR images.",
     )
 
 
@@ -70,7 +70,8 @@ def _refuse_unlike(ep_results, cnn_results, norm):
     seeds = [[r.settings["seed"] for r in results] for results in (ep_results, cnn_results)]
     if not ep_results or seeds[0] != seeds[1] or len(set(seeds[0])) != len(seeds[0]):
         raise InputError(
-            f"EP-CNN results of seeds {seeds[0]}, CNN results of seeds {seeds[1]}: give one of each for every seed"
+            f"EP-CNN results of seeds {seeds[0]}, CNN results of seeds {seeds[1]}:"
+            " give one of each for every seed"
         )
     first = ep_results[0]
     for result in (*ep_results, *cnn_results):
