@@ -40,7 +40,8 @@ def verdict_box(verdict):
     """A verdict as a page shows it: its sentence, the word first, and what would overturn it."""
     word, dot, rest = html.escape(verdict.sentence).partition(".")
     return Html(
-        f'<div class="eplib-verdict" style="border-left:.4em solid {COLOURS[verdict.networks]};padding:.2em 1em">'
+        '<div class="eplib-verdict"'
+        f' style="border-left:.4em solid {COLOURS[verdict.networks]};padding:.2em 1em">'
         f"<p><strong>{word}{dot}</strong>{rest}</p>"
         f"<p><em>What would overturn it.</em> {html.escape(verdict.overturn)}</p></div>"
     )
