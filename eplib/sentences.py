@@ -47,6 +47,19 @@ def verdict_box(verdict):
     )
 
 
+def along_the_curve(leaders, norm):
+    """What `verdicts.along_the_curve` found, in words."""
+
+    def at(model):
+        return ", ".join(f"{e:.3g}" for e in leaders[model]) or "no strength measured"
+
+    return Text(
+        "**Along the whole curve** (looked at afterwards, so a description and no verdict;"
+        f" {NORM_NAMES[norm]} ε, every pair of networks, Holm over all of them): the EP-CNN keeps clearly more"
+        f" images right at {at('ep-cnn')}; the CNN at {at('cnn')}; neither at {at('neither')}."
+    )
+
+
 def answer(verdicts, shown_badge):
     """A chapter's one-sentence answer from one verdict per norm, {norm: Verdict}."""
     words = {v.networks for v in verdicts.values()}

@@ -64,6 +64,28 @@ def more_robust(ep_results, cnn_results, norm):
     )
 
 
+def along_the_curve(ep_results, cnn_results, norm):
+    """Who keeps more images right at every measured ε: {"ep-cnn": [ε, …], "cnn": [ε, …], "neither": [ε, …]}.
+
+    A description, not a verdict: nothing was fixed beforehand but the test. A network leads at an ε when it
+    leads in every pair and every exact McNemar p, Holm-adjusted over all pairs and all ε together, is below
+    0.05.
+    """
+    _refuse_unlike(ep_results, cnn_results, norm)
+    epsilons = ep_results[0].settings["epsilons"]
+    pairs = list(zip(ep_results, cnn_results, strict=True))
+    p_values = holm(
+        [mcnemar(ep.correct[i], cnn.correct[i]) for i in range(len(epsilons)) for ep, cnn in pairs]
+    )
+    leaders = {"ep-cnn": [], "cnn": [], "neither": []}
+    for i, epsilon in enumerate(epsilons):
+        clear = max(p_values[i * len(pairs) : (i + 1) * len(pairs)]) < LEVEL
+        leads = [ep.correct[i].mean() - cnn.correct[i].mean() for ep, cnn in pairs]
+        ahead = "ep-cnn" if min(leads) > 0 else "cnn" if max(leads) < 0 else "neither"
+        leaders[ahead if clear else "neither"].append(epsilon)
+    return leaders
+
+
 def _refuse_unlike(ep_results, cnn_results, norm):
     """Only results that differ in network and seed, one pair a seed, can be compared."""
     one_of("norm", norm, published.NORMS)

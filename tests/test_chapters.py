@@ -77,6 +77,11 @@ def test_sentences_come_from_the_verdicts():
     assert len({box.split(";")[0] for box in boxes.values()}) == 3  # a colour each
 
 
+def test_description_of_the_curve_names_every_strength():
+    text = sentences.along_the_curve({"ep-cnn": [0.1], "cnn": [], "neither": [0.001, 0.01]}, "linf")
+    assert "0.1;" in text and "0.001, 0.01." in text and "no strength measured" in text
+
+
 def test_published_claim_quotes_the_published_numbers():
     assert "57.4%" in sentences.published_claim("linf") and "21.8%" in sentences.published_claim("linf")
 

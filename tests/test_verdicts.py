@@ -6,7 +6,7 @@ import pytest
 
 from eplib.checks import InputError
 from eplib.results import Result
-from eplib.verdicts import more_robust
+from eplib.verdicts import along_the_curve, more_robust
 
 N = 200
 EPSILONS = {"linf": [0.001, 0.0101, 0.1], "l2": [0.05, 0.309, 3.0]}  # the middle one is at the largest gap
@@ -161,3 +161,27 @@ def test_results_under_another_norm_are_refused():
         more_robust([result(150)], [result(100)], "l2")
     with pytest.raises(InputError, match="linf, l2"):
         more_robust([result(150)], [result(100)], "l1")
+
+
+@pytest.mark.parametrize("ep, cnn, leader", [(150, 100, "ep-cnn"), (100, 150, "cnn"), (120, 120, "neither")])
+def test_the_curve_is_described_at_every_epsilon(ep, cnn, leader):
+    leaders = along_the_curve(
+        [result(ep, seed, elsewhere=60) for seed in range(3)],
+        [result(cnn, seed, elsewhere=100) for seed in range(3)],
+        "linf",
+    )
+    assert sorted(e for found in leaders.values() for e in found) == EPSILONS["linf"]
+    assert EPSILONS["linf"][1] in leaders[leader]
+    assert set(leaders["cnn"]) >= {0.001, 0.1}
+
+
+def test_the_description_is_adjusted_for_every_comparison_in_it():
+    # 8 images differ, all one way: p = 0.0078 alone, above 0.05 as one of nine
+    ep, cnn = ([result(right, seed) for seed in range(3)] for right in (108, 100))
+    assert more_robust(ep, cnn, "linf").networks == "supported"
+    assert along_the_curve(ep, cnn, "linf")["ep-cnn"] == []
+
+
+def test_one_pair_that_disagrees_leaves_no_leader():
+    ep, cnn = [result(150, 0), result(100, 1)], [result(100, 0), result(150, 1)]
+    assert along_the_curve(ep, cnn, "linf")["neither"] == EPSILONS["linf"]
