@@ -55,8 +55,8 @@ def along_the_curve(leaders, norm):
 
     return Text(
         "**Along the whole curve** (looked at afterwards, so a description and no verdict;"
-        f" {NORM_NAMES[norm]} ε, every pair of networks, Holm over all of them): the EP-CNN keeps clearly more"
-        f" images right at {at('ep-cnn')}; the CNN at {at('cnn')}; neither at {at('neither')}."
+        f" {NORM_NAMES[norm]} ε, every pair of networks, Holm over all of them): the EP-CNN keeps clearly"
+        f" more images right at {at('ep-cnn')}; the CNN at {at('cnn')}; neither at {at('neither')}."
     )
 
 
