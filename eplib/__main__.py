@@ -6,12 +6,12 @@ import os
 import sys
 from pathlib import Path
 
-from eplib.checks import InputError
+from eplib.checks import InputError, Interrupted
 
 
 def main(arguments=None):
-    """Run one command; returns the exit status: 0, or 2 with one sentence when the user's input cannot be
-    used.
+    """Run one command; returns the exit status: 0, 2 with one sentence when the user's input cannot be
+    used, or 130 after Ctrl-C with everything kept.
     """
     try:
         options = _parser().parse_args(arguments)
@@ -20,6 +20,9 @@ def main(arguments=None):
     except InputError as error:
         print(f"eplib: {error}", file=sys.stderr)
         return 2
+    except Interrupted as stopped:
+        print(f"eplib: {stopped}", file=sys.stderr)
+        return 130
     if options.json:
         print(json.dumps(outcome))
     else:

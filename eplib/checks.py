@@ -9,6 +9,10 @@ class InputError(ValueError):
     """
 
 
+class Interrupted(Exception):
+    """Work was stopped by Ctrl-C with everything kept; the message says where it stands and how to go on."""
+
+
 def one_of(kind, value, allowed):
     """Return `value` if it is among `allowed`; raise `InputError` naming what is allowed otherwise."""
     if value not in tuple(allowed):

@@ -3,17 +3,23 @@
 `python -m eplib train --model ep-cnn --dataset sample --scale quick --seed 0`
 """
 
+import signal
+import threading
 import time
+from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from eplib import baselines, checkpoints, data, dynamics, learning, scales
-from eplib.checks import InputError
+from eplib import baselines, checkpoints, data, dynamics, learning, monitors, scales
+from eplib.checks import InputError, Interrupted
+from eplib.snapshots import Snapshot
 
 BLOW_UP = 1e3  # a gradient this many times larger than the weights it belongs to has exploded
+WATCHED = 200  # validation images on which the states are watched
 
 
 def train(model, dataset, scale, seed, out, progress=True, device=None):
@@ -21,8 +27,10 @@ def train(model, dataset, scale, seed, out, progress=True, device=None):
     path.
 
     The last `validation` training images in canonical order are held out and never trained on; test images
-    are never looked at. The same arguments give the same weights on the same kind of processor. Raises
-    InputError for unknown names, and when a gradient is not finite or explodes.
+    are never looked at. The same arguments give the same weights on the same kind of processor, also when the
+    run was killed in between: its state is kept beside the checkpoint and taken up again. Raises InputError
+    for unknown names and when a gradient is not finite or explodes, and Interrupted after Ctrl-C, which
+    leaves a checkpoint of the network so far in the folder `unfinished`.
     """
     row, started = scales.row(scale, model), time.perf_counter()
     if not 0 <= seed < 2**63:
@@ -34,21 +42,33 @@ def train(model, dataset, scale, seed, out, progress=True, device=None):
     images, labels = (x[: held_out.start].to(device) for x in (train_data.images, train_data.labels))
     validation = tuple(x[held_out].to(device) for x in (train_data.images, train_data.labels))
     net = initial(row, images, len(train_data.classes), seed).to(device)
+
+    def save(folder, history, seconds):
+        training = {"recipe": asdict(recipe), "data_sha256": train_data.sha256, "history": history}
+        training["seconds"] = None if seconds is None else round(seconds, 1)
+        return checkpoints.save(folder, net, model, dataset, scale, seed, training)
+
     if recipe.kind == "readout":
         count = min(len(images), recipe.images_seen)
         scores = baselines.fit_readout(
             net, data.as_float(images[:count]), labels[:count], data.as_float(validation[0]), validation[1]
         )
         history = [{"validation_accuracy": max(scores.values()), "by_weight_decay": scores}]
+        seconds = time.perf_counter() - started
     else:
-        history = run(net, recipe, images, labels, validation, seed, progress)
-    training = {
-        "recipe": asdict(recipe),
-        "data_sha256": train_data.sha256,
-        "history": history,
-        "seconds": round(time.perf_counter() - started, 1),
-    }
-    return checkpoints.save(out, net, model, dataset, scale, seed, training)
+        name = f"{checkpoints.name(model, dataset, seed)}.unfinished.safetensors"
+        made_of = [model, dataset, scale, seed, asdict(recipe), train_data.sha256]
+        snapshot = Snapshot(Path(out) / name, {"run": made_of})
+        history = []
+        try:
+            seconds = run(net, recipe, images, labels, validation, seed, history, snapshot, progress)
+        except Interrupted as stopped:
+            path = save(Path(out) / "unfinished", history, None)
+            raise Interrupted(f"{stopped}; the network so far is {path}") from None
+    path = save(out, history, seconds)
+    if recipe.kind != "readout":
+        snapshot.remove()
+    return path
 
 
 def initial(row, images, classes, seed):
@@ -84,46 +104,100 @@ def statistics(images, spread):
     return pixels.mean(1).tolist(), (spread * pixels.std(1)).tolist()
 
 
-def run(net, recipe, images, labels, validation, seed, progress):
-    """Train `net` in place; returns one record per epoch."""
-    iterations = recipe.images_seen // recipe.batch
-    per_epoch = len(images) // recipe.batch
+def run(net, recipe, images, labels, validation, seed, history, snapshot, progress):
+    """Train `net` in place and append one record per epoch to `history`; returns the seconds it took in all.
+
+    Goes on from `snapshot` where it holds this run, and keeps the run's state there. Raises Interrupted after
+    Ctrl-C, between two iterations, with the state kept.
+    """
+    iterations, per_epoch = recipe.images_seen // recipe.batch, len(images) // recipe.batch
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.SGD(
         _groups(net, recipe), lr=0.0, momentum=recipe.momentum, weight_decay=recipe.weight_decay
     )
-    history, started = [], time.perf_counter()
-    bar = tqdm(total=iterations, unit="batch", disable=not progress, desc="training")
-    for iteration in range(iterations):
-        if iteration % per_epoch == 0:
-            order = torch.randperm(len(images), generator=generator).to(images.device)
-        place = iteration % per_epoch * recipe.batch
-        batch = order[place : place + recipe.batch]
-        x = data.augment(data.as_float(images[batch]), generator, crop=recipe.crop)
-        phase = scales.phase_at(recipe, iteration / iterations) if recipe.kind == "ep" else None
-        net.train()
-        set_gradients(net, recipe, x, labels[batch], phase)
-        _refuse_explosion(net, iteration)
-        factor = scales.learning_rate_factor(recipe, iteration, iterations)
-        for group in optimiser.param_groups:
-            group["lr"] = group["base"] * factor
-        optimiser.step()
-        bar.update()
-        if (iteration + 1) % per_epoch == 0 or iteration + 1 == iterations:
-            accuracy = validation_accuracy(net, *validation, phase)
-            history.append(
-                {
-                    "epoch": len(history) + 1,
-                    "images_seen": (iteration + 1) * recipe.batch,
-                    "phase": phase,
-                    "learning_rate_factor": round(factor, 6),
-                    "validation_accuracy": accuracy,
-                    "seconds": round(time.perf_counter() - started, 1),
-                }
-            )
-            bar.set_postfix(validation=f"{accuracy:.3f}")
-    bar.close()
-    return history
+    order, kept = snapshot.restore(net, optimiser, generator) or (
+        None,
+        {"iteration": 0, "history": [], "seconds": 0},
+    )
+    history += kept["history"]
+    begun = time.perf_counter() - kept["seconds"]
+    bar = tqdm(
+        total=iterations, initial=kept["iteration"], unit="batch", disable=not progress, desc="training"
+    )
+    with bar, _ctrl_c_as_flag() as stop:
+        for iteration in range(kept["iteration"], iterations):
+            if iteration % per_epoch == 0:
+                order = torch.randperm(len(images), generator=generator).to(images.device)
+            place = iteration % per_epoch * recipe.batch
+            batch = order[place : place + recipe.batch]
+            x = data.augment(data.as_float(images[batch]), generator, crop=recipe.crop)
+            last = (iteration + 1) % per_epoch == 0 or iteration + 1 == iterations
+            phase = scales.phase_at(recipe, iteration / iterations) if recipe.kind == "ep" else None
+            before = {n: p.detach().clone() for n, p in net.named_parameters()} if last else None
+            _step(net, recipe, optimiser, x, labels[batch], phase, iteration, iterations)
+            bar.update()
+            seconds = time.perf_counter() - begun
+            if last:
+                record = _epoch(net, recipe, validation, phase, iteration, seconds, before)
+                history.append({"epoch": len(history) + 1, **record})
+                bar.set_postfix(validation=f"{history[-1]['validation_accuracy']:.3f}")
+                for sentence in history[-1].get("warnings", ()):
+                    bar.write(f"epoch {len(history)}: {sentence}")
+            if stop or snapshot.due():
+                kept = {"iteration": iteration + 1, "history": history, "seconds": seconds}
+                snapshot.save(net, optimiser, generator, order, kept)
+            if stop:
+                raise Interrupted(
+                    f"stopped after {iteration + 1} of {iterations} batches: the same command goes on"
+                )
+    return time.perf_counter() - begun
+
+
+def _step(net, recipe, optimiser, images, labels, phase, iteration, iterations):
+    net.train()
+    set_gradients(net, recipe, images, labels, phase)
+    _refuse_explosion(net, iteration)
+    factor = scales.learning_rate_factor(recipe, iteration, iterations)
+    for group in optimiser.param_groups:
+        group["lr"] = group["base"] * factor
+    optimiser.step()
+
+
+def _epoch(net, recipe, validation, phase, iteration, seconds, before):
+    """The record of an epoch: accuracy on validation images and, of an EP-CNN, what `eplib.monitors` sees."""
+    record = {
+        "images_seen": (iteration + 1) * recipe.batch,
+        "phase": phase,
+        "validation_accuracy": validation_accuracy(net, *validation, phase),
+        "update": monitors.update_sizes(net, before),
+        "seconds": round(seconds, 1),
+    }
+    if phase is not None:
+        report = monitors.states(net, data.as_float(validation[0][:WATCHED]), phase[0])
+        record |= report | {"warnings": monitors.warnings(report)}
+    return record
+
+
+@contextmanager
+def _ctrl_c_as_flag():
+    """Yields a list that Ctrl-C makes true, so that a loop can stop between two iterations; a second one
+    stops at once.
+    """
+    pressed = []
+
+    def handler(number, frame):
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed
+        return
+    previous = signal.signal(signal.SIGINT, handler)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def set_gradients(net, recipe, images, labels, phase):

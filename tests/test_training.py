@@ -1,3 +1,4 @@
+import tempfile
 from dataclasses import replace
 
 import pytest
@@ -6,6 +7,7 @@ from conftest import random_batch, random_net
 
 from eplib import baselines, checkpoints, data, dynamics, scales, training
 from eplib.checks import InputError
+from eplib.snapshots import Snapshot
 
 ROW = scales.row("smoke", "ep-cnn")
 
@@ -19,7 +21,13 @@ def images():
 def trained(row, images, seed=0):
     x, y = images
     net = training.initial(row, x, 10, seed)
-    return net, training.run(net, row.recipe, x[:600], y[:600], (x[600:], y[600:]), seed, progress=False)
+    history = []
+    with tempfile.TemporaryDirectory() as folder:
+        snapshot = Snapshot(f"{folder}/run.safetensors", {})
+        training.run(
+            net, row.recipe, x[:600], y[:600], (x[600:], y[600:]), seed, history, snapshot, progress=False
+        )
+    return net, history
 
 
 @pytest.mark.parametrize("model", ["ep-cnn", "cnn"])
@@ -41,6 +49,15 @@ def test_training_on_real_images_beats_the_untrained_network(images, model):
     assert history[-1]["validation_accuracy"] > start + 0.2
     assert [e["epoch"] for e in history] == list(range(1, len(history) + 1))
     assert history[-1]["images_seen"] == row.recipe.images_seen
+
+
+def test_monitors_are_kept_for_every_epoch(images):
+    _, history = trained(ROW, images)
+    for record in history:
+        assert len(record["dead"]) == len(record["saturated"]) == 4 and 0 <= record["residual"] <= 1
+        assert set(record["update"]) == {*(f"convs.{l}.weight" for l in range(4)), "readout.weight"}
+        assert all(size > 0 for name, size in record["update"].items() if name == "readout.weight")
+    assert "dead" not in trained(scales.row("smoke", "cnn"), images)[1][-1]
 
 
 def test_phases_grow_as_the_recipe_says(images):

@@ -1,0 +1,84 @@
+"""The state of an unfinished training run in one safetensors file, so that a killed run goes on where it was.
+
+One file, renamed into place: whatever moment the process dies, the last whole snapshot is there.
+"""
+
+import json
+import time
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+
+from eplib import files
+from eplib.checks import InputError
+
+SECONDS = 30  # between two snapshots
+
+
+class Snapshot:
+    """Where an unfinished run is kept.
+
+    path: of the file. settings: what the run is (arguments and recipe); the snapshot of another run is never
+    taken up. At least `SECONDS` pass between two snapshots.
+    """
+
+    def __init__(self, path, settings):
+        self.path = Path(path)
+        self.key = files.settings_hash(settings)
+        self.last = time.monotonic()
+
+    def due(self):
+        """Whether enough time has passed since the last snapshot."""
+        return time.monotonic() - self.last >= SECONDS
+
+    def save(self, net, optimiser, generator, order, progress):
+        """Write everything that the rest of the run depends on, atomically.
+
+        order: the present epoch's order of images. progress: counters and records, as JSON takes them.
+        """
+        tensors = {f"net.{name}": value for name, value in net.state_dict().items()}
+        for i, parameter in enumerate(_parameters(optimiser)):
+            momentum = optimiser.state.get(parameter, {}).get("momentum_buffer")
+            if momentum is not None:
+                tensors[f"momentum.{i}"] = momentum
+        tensors |= {"generator": generator.get_state(), "order": order}
+        tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        header = {"progress": json.dumps(progress), "settings": self.key}
+        files.write(self.path, safetensors.torch.save(tensors, metadata=header))
+        self.last = time.monotonic()
+
+    def restore(self, net, optimiser, generator):
+        """Put a run's state back: (order, progress), or None where there is no snapshot of exactly this run.
+
+        Raises InputError when the file is damaged.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                header = file.metadata() or {}
+                if header.get("settings") != self.key:
+                    return None
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
+            progress = json.loads(header["progress"])
+        except (SafetensorError, OSError, ValueError, KeyError) as error:
+            raise InputError(
+                f"the unfinished run {self.path} cannot be read ({error}): remove it to start again"
+            ) from error
+        net.load_state_dict({n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")})
+        for i, parameter in enumerate(_parameters(optimiser)):
+            if f"momentum.{i}" in tensors:
+                momentum = torch.empty_like(parameter, requires_grad=False).copy_(tensors[f"momentum.{i}"])
+                optimiser.state[parameter]["momentum_buffer"] = momentum
+        generator.set_state(tensors["generator"])
+        return tensors["order"].to(net.mean.device), progress
+
+    def remove(self):
+        """Forget the run: it has finished."""
+        self.path.unlink(missing_ok=True)
+
+
+def _parameters(optimiser):
+    return [p for group in optimiser.param_groups for p in group["params"]]

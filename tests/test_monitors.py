@@ -1,0 +1,49 @@
+import pytest
+import torch
+from conftest import random_batch, random_net
+
+from eplib import dynamics, monitors
+
+
+def test_shares_of_silent_and_saturated_units_are_counted():
+    net = random_net(gain=3.0)
+    images, _ = random_batch(net)
+    report = monitors.states(net, images, 8)
+    settled = dynamics.settle(net, images, 8)
+    for l, state in enumerate(settled.states):
+        assert report["dead"][l] == pytest.approx((state <= 0).sum().item() / state.numel())
+        assert report["saturated"][l] == pytest.approx((state >= 1).sum().item() / state.numel())
+    assert report["residual"] == settled.residual.median()
+
+
+@pytest.mark.parametrize(
+    "change, word",
+    [
+        (lambda net: [c.bias.fill_(-9.0) for c in net.convs], "silent"),
+        (lambda net: [c.bias.fill_(9.0) for c in net.convs], "saturated"),
+    ],
+)
+def test_a_network_that_cannot_learn_is_warned_of(change, word):
+    net = random_net()
+    images, _ = random_batch(net)
+    assert monitors.warnings(monitors.states(net, images, 30)) == []
+    with torch.no_grad():
+        change(net)
+    found = monitors.warnings(monitors.states(net, images, 30))
+    assert len(found) >= 3 and all(word in sentence and "layer" in sentence for sentence in found)
+
+
+def test_a_free_phase_that_does_not_converge_is_warned_of():
+    calm = {"residual": 0.01, "dead": [0.5], "saturated": [0.1]}
+    assert monitors.warnings(calm) == []
+    assert "converge" in monitors.warnings(calm | {"residual": 0.9})[0]
+
+
+def test_update_sizes_are_relative_to_the_weights():
+    net = random_net()
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
+    with torch.no_grad():
+        net.convs[1].weight *= 1.25
+    sizes = monitors.update_sizes(net, before)
+    assert sizes["convs.1.weight"] == pytest.approx(0.25) and sizes["convs.0.weight"] == 0
+    assert set(sizes) == {"convs.0.weight", "convs.1.weight", "convs.2.weight", "readout.weight"}
