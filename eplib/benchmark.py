@@ -40,7 +40,7 @@ def training_iteration(rounds=5, device=None):
         )
 
     def autograd():
-        reference.centred_gradients(plain, images, labels, BETA, FREE_STEPS, NUDGED_STEPS, "synchronous")
+        reference.nudged_gradients(plain, images, labels, BETA, FREE_STEPS, NUDGED_STEPS, "synchronous")
 
     times = {"closed form": [], "autograd of Φ": []}
     for i in range(rounds + 1):  # the first round warms up

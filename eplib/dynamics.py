@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from eplib.checks import InputError, check_labels, one_of
 
 ORDERS = ("synchronous", "even-odd", "forward", "backward")
+LOSSES = ("cross-entropy", "squared-error")
 
 
 def groups(order, depth):
@@ -70,6 +71,7 @@ def settle(
     arg_max="live",
     tolerance=None,
     record=False,
+    loss="cross-entropy",
 ):
     """Run one phase and return its `Equilibrium`.
 
@@ -77,7 +79,8 @@ def settle(
     is a number or one number per image. start: states to begin from (default zeros), or an Equilibrium.
     arg_max: "live", or "frozen" at `start`. tolerance: an image freezes after the first step that changes
     none of its units by more than this; every image is judged alone, so the rest of the batch never matters.
-    record: keep the trajectory. Raises InputError for images, labels, order or steps that do not fit.
+    record: keep the trajectory. loss: of the nudge, see `Nudge`. Raises InputError for images, labels, order
+    or steps that do not fit.
     """
     net.check(images)
     steps, order = net.steps if steps is None else steps, order or net.order
@@ -87,7 +90,7 @@ def settle(
     nudge = None
     if labels is not None:
         check_labels(labels, images, net.classes)
-        nudge = Nudge(net, labels, beta)
+        nudge = Nudge(net, labels, beta, loss)
     elif torch.as_tensor(beta).ne(0).any():
         raise InputError(f"beta = {beta} without labels: a nudged phase needs labels")
     states = start.states if isinstance(start, Equilibrium) else start
@@ -127,14 +130,15 @@ def _run(phase, steps, schedule, tolerance, record):
 class Phase:
     """A batch of states on its way to an equilibrium: the hot path, without checks.
 
-    drive: a `Drive`. states: L tensors, or None for zeros.
-    nudge: None or a `Nudge`. With `tape` set to a list, every update is appended to it for `eplib.gradients`.
+    drive: a `Drive`. states: L tensors, or None for zeros. nudge: None or a `Nudge`. With `tape` set to a
+    list, every group of updates is appended to it for a backward pass; with `keep_states` its inputs too.
     """
 
     def __init__(self, net, drive, states=None, nudge=None):
         self.layers = [(c.weight, c.bias, c.padding) for c in net.convs]
         self.head = partial(F.linear, weight=net.readout.weight, bias=net.readout.bias)
-        self.drive, self.nudge, self.tape, self.frozen = drive, nudge, None, None
+        self.drive, self.nudge, self.frozen = drive, nudge, None
+        self.tape, self.keep_states = None, False
         self.silent = [states is None] * len(self.layers)  # an untouched zero state sends nothing down
         self.states = list(zero_states(net, drive.pooled)) if states is None else list(states)
         self.below = [(drive.pooled, drive.codes)] + [None] * (len(self.layers) - 1)
@@ -181,16 +185,12 @@ class Phase:
                 self.put(l, activation(u))
 
     def record(self, l, u):
-        """The linear map of one update: (layer, where σ has slope ½, codes of layer l, codes of layer l + 1
-        or None).
-        """
-        above = (
-            None
-            if l == len(self.layers) - 1 or self.silent[l + 1]
-            else compact(self.codes(l + 1), self.states[l])
-        )
+        """What the backward pass of one update needs."""
+        silent = l == len(self.layers) - 1 or self.silent[l + 1]
+        above = None if silent else compact(self.codes(l + 1), self.states[l])
         below = None if l == 0 else compact(self.pooled(l)[1], self.states[l - 1])
-        return l, (u > 0) & (u < 2), below, above
+        inputs = (self.states[l - 1] if l else None, None if silent else self.states[l + 1])
+        return Update(l, (u > 0) & (u < 2), below, above, inputs if self.keep_states else None)
 
     def put(self, l, state):
         self.states[l], self.silent[l] = state, False
@@ -211,16 +211,36 @@ class Phase:
         return largest_change(self.states, updated)
 
 
-class Nudge:
-    """β W_oᵀ (onehot(y) − softmax(z)) for a batch: the pull of the loss on the last state, [N, features]."""
+class Update(NamedTuple):
+    """One update of a layer: all that is linear in it. slope: where σ has slope ½. below, above: codes of the
+    layer and of the one above it, None where nothing comes from there. inputs: the states below and above, if
+    kept.
+    """
 
-    def __init__(self, net, labels, beta):
+    layer: int
+    slope: torch.Tensor
+    below: torch.Tensor | None
+    above: torch.Tensor | None
+    inputs: tuple | None
+
+
+class Nudge:
+    """−β ∂loss/∂s_L for a batch, [N, features]: β W_oᵀ (onehot(y) − softmax(z)) for the cross-entropy of the
+    logits z, β W_oᵀ (onehot(y) − z) for the squared error ½‖z − onehot(y)‖².
+    """
+
+    def __init__(self, net, labels, beta, loss="cross-entropy"):
+        self.softmax = one_of("loss", loss, LOSSES) == "cross-entropy"
         self.weight = net.readout.weight
         self.target = F.one_hot(labels, net.classes).to(self.weight.dtype)
         self.beta = torch.as_tensor(beta, dtype=self.weight.dtype, device=self.weight.device).reshape(-1, 1)
 
     def __call__(self, logits):
-        return (self.beta * (self.target - logits.softmax(1))) @ self.weight
+        return (-self.beta * self.error(logits)) @ self.weight
+
+    def error(self, logits):
+        """∂loss/∂logits of every image, [N, classes]."""
+        return (logits.softmax(1) if self.softmax else logits) - self.target
 
 
 def activation(u):

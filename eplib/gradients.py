@@ -74,7 +74,7 @@ class Trace:
             self.phase.states[-1]
         )
         if self.method == "adjoint":
-            into_first = _adjoint(self.net, self.phase, pull)
+            into_first = adjoint(self.net, self.phase, pull)[0]
         else:
             tape = self.phase.tape if last is None else self.phase.tape[-last * self.groups_per_step :]
             into_first = _unrolled(self.net, self.phase, tape, pull)
@@ -94,33 +94,45 @@ def follow(net, images, free_steps=None, order=None, method="unrolled"):
     return Trace(net, phase, len(schedule), method, phase.residual() if method == "adjoint" else None)
 
 
-def _unrolled(net, phase, tape, pull):
-    """Reverse of every recorded group of updates; returns Σ_t ∂loss/∂u_1^t, all that the image feeds."""
-    above = [torch.zeros_like(s) for s in phase.states]  # ∂loss/∂(present value of each state)
-    above[-1] = pull
-    into_first = torch.zeros_like(phase.states[0])
+def backward(net, phase, tape, pull):
+    """Reverse of every recorded group of updates: yields (update, ∂loss/∂u of that update), last first.
+
+    pull: ∂loss/∂(last state), shaped like it.
+    """
+    gradient = [torch.zeros_like(s) for s in phase.states]  # with respect to the present value of each state
+    gradient[-1] = pull
     for group in reversed(tape):
-        fields = [(l, above[l] * slope * 0.5, below, codes) for l, slope, below, codes in group]
-        for l, *_ in fields:
-            above[l] = torch.zeros_like(above[l])
-        for l, b, below, codes in fields:
-            if l == 0:
-                into_first += b
-            else:
-                above[l - 1] += _down(net, phase, l, b, below.long())
-            if codes is not None:
-                above[l + 1] += _up(net, l + 1, b, codes.long())
+        fields = [(update, gradient[update.layer] * update.slope * 0.5) for update in group]
+        for update in group:
+            gradient[update.layer] = torch.zeros_like(gradient[update.layer])
+        for update, b in fields:
+            l = update.layer
+            if update.below is not None:
+                gradient[l - 1] += _down(net, phase, l, b, update.below.long())
+            if update.above is not None:
+                gradient[l + 1] += _up(net, l + 1, b, update.above.long())
+            yield update, b
+
+
+def _unrolled(net, phase, tape, pull):
+    """Σ_t ∂loss/∂u_1^t, all that the image feeds."""
+    into_first = torch.zeros_like(phase.states[0])
+    for update, b in backward(net, phase, tape, pull):
+        if update.layer == 0:
+            into_first += b
     return into_first
 
 
-def _adjoint(net, phase, pull):
-    """Solve a = D (H a + pull) by sweeps over odd and even layers; returns a_1."""
+def adjoint(net, phase, pull, sweeps=ADJOINT_SWEEPS):
+    """Solve a = D (H a + pull) by at most `sweeps` sweeps from the last layer to the first; returns a of
+    every layer.
+    """
     slopes, codes = [], [phase.pooled(l)[1] for l in range(len(net.convs))]
     for l in range(len(net.convs)):
         u = phase.field(l)
         slopes.append(((u > 0) & (u < 2)) * 0.5)
     a = [torch.zeros_like(s) for s in phase.states]
-    for _ in range(ADJOINT_SWEEPS):
+    for _ in range(sweeps):
         moved = []
         for (l,) in groups("backward", len(a)):
             field = pull if l == len(a) - 1 else _down(net, phase, l + 1, a[l + 1], codes[l + 1])
@@ -134,7 +146,7 @@ def _adjoint(net, phase, pull):
             <= ADJOINT_TOLERANCE[pull.dtype] * torch.stack([x.abs().max() for x in a]).max()
         ):
             break
-    return a[0]
+    return a
 
 
 def _down(net, phase, l, gradient, codes):

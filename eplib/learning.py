@@ -1,17 +1,23 @@
-"""Weight gradients of an EP-CNN by Equilibrium Propagation (Laborieux et al. 2021, eq. 14; arXiv 2401.11543).
+"""Weight gradients of an EP-CNN: Equilibrium Propagation in its variants, and what it is measured against.
 
-Centred (symmetric) estimator: from the free state, one nudged phase with +β and one with −β, then
+Centred (symmetric, three-phase) Equilibrium Propagation (Laborieux et al. 2021, eq. 14; arXiv 2401.11543):
+from the free state s*, one nudged phase with +β and one with −β, then
 
     dL/dθ ≈ −[∂_θ Φ_β(s⁺) − ∂_θ Φ_{−β}(s⁻)] / (2β),   averaged over the batch.
+
+One-sided (Scellier and Bengio 2017): −[∂_θ Φ_β(s⁺) − ∂_θ Φ(s*)] / β. Random-sign: the same with the sign of β
+drawn for the batch. Adjoint: the limit β → 0, by implicit differentiation. BPTT: exact back-propagation
+through the steps of the free phase. Networks trained by the last two are twins of an EP-CNN, not EP-CNNs.
 """
 
 import torch
 from torch.nn.grad import conv2d_weight
 
+from eplib import gradients
 from eplib.checks import InputError, check_labels, one_of
-from eplib.dynamics import Drive, Nudge, Phase, drive, groups, nudged_order, unpool
+from eplib.dynamics import LOSSES, Drive, Nudge, Phase, drive, groups, nudged_order, unpool
 
-ESTIMATORS = ("centred",)
+ESTIMATORS = ("centred", "one-sided", "random-sign", "adjoint", "bptt")
 
 
 @torch.no_grad()
@@ -25,16 +31,21 @@ def weight_gradients(
     nudged_steps=10,
     order=None,
     arg_max="live",
+    loss="cross-entropy",
+    generator=None,
 ):
     """Gradient of the batch-mean loss for every parameter, {name: tensor}, as handed to the optimiser.
 
-    beta: nudging strength β > 0. free_steps, order: of the free phase, by default the network's own; the
-    nudged phases are synchronous when it is, otherwise backward. nudged_steps: of each nudged phase. arg_max:
-    "live" (the paper: pooling winners move during the nudged phases) or "frozen" at the free state. Raises
-    InputError for arguments that do not fit.
+    estimator: see the module. beta: nudging strength β > 0 (adjoint and bptt take none). free_steps, order:
+    of the free phase, by default the network's own; the nudged phases are synchronous when it is, otherwise
+    backward. nudged_steps: of each nudged phase, or sweeps of the adjoint. arg_max: "live" (the paper:
+    pooling winners move during the nudged phases) or "frozen" at the free state. loss: "cross-entropy" or
+    "squared-error" (½‖logits − onehot‖²). generator: draws the sign of "random-sign". Raises InputError for
+    arguments that do not fit.
     """
     one_of("estimator", estimator, ESTIMATORS)
     one_of("arg_max", arg_max, ("live", "frozen"))
+    one_of("loss", loss, LOSSES)
     net.check(images)
     check_labels(labels, images, net.classes)
     if not beta > 0 or nudged_steps < 1:
@@ -44,43 +55,98 @@ def weight_gradients(
     order = order or net.order
     image = drive(net, images)
     free = Phase(net, image)
+    free.tape, free.keep_states = ([], True) if estimator == "bptt" else (None, False)
     for _ in range(net.steps if free_steps is None else free_steps):
         free.step(groups(order, len(net.convs)))
-    nudged = nudge_both(net, image, free, labels, beta, nudged_steps, order, arg_max)
-    return centred_gradients(net, image, nudged, beta)
+    if estimator in ("adjoint", "bptt"):
+        return _differentiated(net, image, free, labels, loss, estimator, nudged_steps)
+    if estimator == "random-sign":
+        beta = beta if torch.rand((), generator=generator) < 0.5 else -beta
+    betas = (beta, -beta) if estimator == "centred" else (beta,)
+    nudged = nudge(net, image, free, labels, betas, nudged_steps, order, arg_max, loss)
+    return contrast(net, image, nudged, free, betas)
 
 
-def nudge_both(net, image, free, labels, beta, steps, order, arg_max):
-    """Both nudged phases in one batch of 2N: the first half with +β, the second with −β."""
-    count = len(labels)
-    twice = Drive(*(torch.cat([x, x]) for x in image))
-    states = [torch.cat([s, s]) for s in free.states]
-    betas = net.mean.new_full((2 * count,), beta)
-    betas[count:] = -beta
-    phase = Phase(net, twice, states, Nudge(net, torch.cat([labels, labels]), betas))
+def nudge(net, image, free, labels, betas, steps, order, arg_max, loss):
+    """One nudged phase for every β, all in one batch: the first N images with the first β, and so on."""
+
+    def repeat(x):
+        return torch.cat([x] * len(betas))
+
+    strengths = net.mean.new_tensor(betas).repeat_interleave(len(labels))
+    pull = Nudge(net, repeat(labels), strengths, loss)
+    phase = Phase(net, Drive(*(repeat(x) for x in image)), [repeat(s) for s in free.states], pull)
     if arg_max == "frozen":
-        phase.frozen = [torch.cat([k, k]) for k in (free.codes(l) for l in range(len(net.convs)))]
+        phase.frozen = [repeat(free.codes(l)) for l in range(len(net.convs))]
     for _ in range(steps):
         phase.step(groups(nudged_order(order), len(net.convs)))
     return phase
 
 
-def centred_gradients(net, image, phase, beta):
-    """The centred estimate from a phase whose first half was nudged with +β and second half with −β."""
+def contrast(net, image, nudged, free, betas):
+    """The estimate from nudged phases: of two, their difference; of one, its difference to the free state."""
     count = len(image.image)
-    sign = net.mean.new_full((2 * count, 1, 1, 1), -1.0 / (2 * beta * count))
-    sign[count:] *= -1
-    gradients = {}
+    if len(betas) == 2:
+        states = nudged.states
+        codes = [nudged.codes(l) for l in range(len(states))]
+    else:
+        states = [torch.cat([a, b]) for a, b in zip(nudged.states, free.states, strict=True)]
+        kept = nudged.frozen or [free.codes(l) for l in range(len(states))]
+        codes = [torch.cat([nudged.codes(l), kept[l]]) for l in range(len(states))]
+    weight = net.mean.new_full((2 * count, 1, 1, 1), -1.0 / (len(betas) * betas[0] * count))
+    weight[count:] *= -1
+    found = {}
     for l, conv in enumerate(net.convs):
-        signed = phase.states[l] * sign
-        gradients[f"convs.{l}.bias"] = signed.sum(dim=(0, 2, 3))
+        signed = states[l] * weight
+        found[f"convs.{l}.bias"] = signed.sum(dim=(0, 2, 3))
         if l == 0:  # both halves see the same image and share its codes
-            below, codes, signed = image.image, image.codes, signed[:count] + signed[count:]
+            found["convs.0.weight"] = _weight(conv, image.image, signed[:count] + signed[count:], image.codes)
         else:
-            below, codes = phase.states[l - 1], phase.codes(l)
-        output = unpool(signed, codes, conv.padding, below.shape)
-        gradients[f"convs.{l}.weight"] = conv2d_weight(below, conv.weight.shape, output, padding=conv.padding)
-    error = (phase.logits().softmax(1) - phase.nudge.target) / (2 * count)
-    gradients["readout.weight"] = error.T @ phase.states[-1].flatten(1)
-    gradients["readout.bias"] = error.sum(0)
-    return {name: gradients[name] for name, _ in net.named_parameters()}
+            found[f"convs.{l}.weight"] = _weight(conv, states[l - 1], signed, codes[l])
+    error = nudged.nudge.error(nudged.logits()) / len(nudged.states[-1])
+    return _complete(net, found, error, nudged.states[-1])
+
+
+def _differentiated(net, image, free, labels, loss, estimator, sweeps):
+    """The exact gradient: of the settled state (adjoint, by `sweeps` sweeps), or through every step
+    (bptt).
+    """
+    error = Nudge(net, labels, 1.0, loss).error(free.logits()) / len(labels)
+    pull = (error @ net.readout.weight).view_as(free.states[-1])
+    found = {f"convs.{l}.weight": torch.zeros_like(conv.weight) for l, conv in enumerate(net.convs)}
+    found |= {f"convs.{l}.bias": torch.zeros_like(conv.bias) for l, conv in enumerate(net.convs)}
+
+    def add(l, b, below, codes, above, codes_above):
+        found[f"convs.{l}.bias"] += b.sum(dim=(0, 2, 3))
+        if below is not None:
+            found[f"convs.{l}.weight"] += _weight(net.convs[l], below, b, codes)
+        if above is not None:
+            found[f"convs.{l + 1}.weight"] += _weight(net.convs[l + 1], b, above, codes_above)
+
+    first = torch.zeros_like(free.states[0])
+    if estimator == "adjoint":
+        last = len(net.convs) - 1
+        for l, b in enumerate(gradients.adjoint(net, free, pull, sweeps)):
+            above = (None, None) if l == last else (free.states[l + 1], free.codes(l + 1))
+            add(l, b, free.states[l - 1] if l else None, free.codes(l), *above)
+            first += b if l == 0 else 0
+    else:
+        for update, b in gradients.backward(net, free, free.tape, pull):
+            below, above = update.inputs
+            codes = [None if k is None else k.long() for k in (update.below, update.above)]
+            add(update.layer, b, below, codes[0], above, codes[1])
+            first += b if update.layer == 0 else 0
+    found["convs.0.weight"] += _weight(net.convs[0], image.image, first, image.codes)
+    return _complete(net, found, error, free.states[-1])
+
+
+def _weight(conv, below, pooled, codes):
+    """∂⟨pooled, maxpool(W ∗ below)⟩ / ∂W with the winners `codes`."""
+    output = unpool(pooled, codes, conv.padding, below.shape)
+    return conv2d_weight(below, conv.weight.shape, output, padding=conv.padding)
+
+
+def _complete(net, found, error, last):
+    """Add the read-out's gradient, and put everything in the order of the parameters."""
+    found |= {"readout.weight": error.T @ last.flatten(1), "readout.bias": error.sum(0)}
+    return {name: found[name] for name, _ in net.named_parameters()}

@@ -69,8 +69,8 @@ class EPCNN(nn.Module):
         x = images.to(self.mean.dtype)
         return ((x - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
-    def primitive(self, images, states, labels=None, beta=0.0):
-        """Φ_β(x, s) of every image, [N]: Φ when `labels` is None, otherwise Φ − β · cross-entropy.
+    def primitive(self, images, states, labels=None, beta=0.0, loss="cross-entropy"):
+        """Φ_β(x, s) of every image, [N]: Φ when `labels` is None, otherwise Φ − β · loss.
 
         Differentiable by autograd in images, states and parameters: this is the definition that the closed
         form of `eplib.dynamics` is tested against.
@@ -81,7 +81,10 @@ class EPCNN(nn.Module):
             below = state
         if labels is None:
             return phi
-        return phi - beta * F.cross_entropy(self.readout(states[-1].flatten(1)), labels, reduction="none")
+        logits = self.readout(states[-1].flatten(1))
+        if loss == "cross-entropy":
+            return phi - beta * F.cross_entropy(logits, labels, reduction="none")
+        return phi - beta * 0.5 * (logits - F.one_hot(labels, self.classes)).square().sum(1)
 
     def check(self, images):
         """Raise InputError unless `images` is [N, C, H, W], floating, finite and within [0, 1]."""

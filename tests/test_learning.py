@@ -2,7 +2,7 @@ import pytest
 import torch
 from conftest import random_batch, random_net
 
-from eplib import reference
+from eplib import dynamics, reference
 from eplib.checks import InputError
 from eplib.learning import weight_gradients
 
@@ -19,7 +19,7 @@ def test_centred_gradient_equals_autograd_of_the_primitive_function(channels, pa
     net = random_net(channels, paddings, size)
     images, labels = random_batch(net)
     ours = weight_gradients(net, images, labels, beta=0.5, free_steps=40, nudged_steps=15, order=order)
-    expected = reference.centred_gradients(net, images, labels, 0.5, 40, 15, order)
+    expected = reference.nudged_gradients(net, images, labels, 0.5, 40, 15, order)
     assert list(ours) == [name for name, _ in net.named_parameters()]
     assert relative(ours, expected) < 1e-9
 
@@ -85,3 +85,74 @@ def test_bad_arguments_are_refused(arguments):
     net = random_net()
     with pytest.raises(InputError):
         weight_gradients(net, *random_batch(net), **arguments)
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy", "squared-error"])
+@pytest.mark.parametrize("one_sided", [False, True])
+@pytest.mark.parametrize("order", ["synchronous", "forward"])
+def test_every_estimator_and_loss_equals_autograd_of_the_primitive_function(order, one_sided, loss):
+    net = random_net()
+    images, labels = random_batch(net)
+    estimator = "one-sided" if one_sided else "centred"
+    ours = weight_gradients(
+        net, images, labels, estimator, 0.3, free_steps=40, nudged_steps=15, order=order, loss=loss
+    )
+    expected = reference.nudged_gradients(net, images, labels, 0.3, 40, 15, order, loss, one_sided)
+    assert relative(ours, expected) < 1e-9
+
+
+def test_random_sign_is_the_one_sided_estimate_with_either_sign():
+    net = random_net()
+    images, labels = random_batch(net)
+    arguments = dict(free_steps=40, nudged_steps=15, order="synchronous")
+    expected = {
+        sign: reference.nudged_gradients(
+            net, images, labels, sign * 0.3, 40, 15, "synchronous", one_sided=True
+        )
+        for sign in (1, -1)
+    }
+    drawn = set()
+    for seed in range(8):
+        generator = torch.Generator().manual_seed(seed)
+        ours = weight_gradients(net, images, labels, "random-sign", 0.3, generator=generator, **arguments)
+        errors = {sign: relative(ours, gradient) for sign, gradient in expected.items()}
+        drawn.add(min(errors, key=errors.get))
+        assert min(errors.values()) < 1e-9
+    assert drawn == {1, -1}
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy", "squared-error"])
+@pytest.mark.parametrize("order", ["synchronous", "forward", "even-odd"])
+@pytest.mark.parametrize(
+    "channels, paddings, size", [((5, 6, 7, 8), (1, 1, 1, 0), 32), ((4, 5), (1, 0), 13), ((6,), (2,), 10)]
+)
+def test_bptt_equals_autograd_through_every_step(channels, paddings, size, order, loss):
+    net = random_net(channels, paddings, size)
+    images, labels = random_batch(net, 3)
+    ours = weight_gradients(net, images, labels, "bptt", free_steps=20, order=order, loss=loss)
+    assert relative(ours, reference.bptt_gradients(net, images, labels, 20, order, loss)) < 1e-12
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy", "squared-error"])
+def test_adjoint_equals_back_propagation_through_the_settled_network(loss):
+    net = random_net(steps=100)
+    images, labels = random_batch(net)
+    assert dynamics.settle(net, images).residual.max() < 1e-12
+    ours = weight_gradients(net, images, labels, "adjoint", nudged_steps=200, loss=loss)
+    assert relative(ours, reference.bptt_gradients(net, images, labels, 100, "forward", loss)) < 1e-9
+
+
+def test_centred_gradient_tends_to_the_adjoint_with_the_square_of_beta():
+    net = random_net(steps=300)
+    images, labels = random_batch(net)
+    assert dynamics.settle(net, images).residual.max() < 1e-12
+    exact = weight_gradients(net, images, labels, "adjoint", nudged_steps=300)
+
+    def error(estimator, beta):
+        ours = weight_gradients(net, images, labels, estimator, beta, nudged_steps=300, arg_max="frozen")
+        return relative(ours, exact)
+
+    assert error("centred", 1e-3) < 1e-6
+    assert error("centred", 1e-2) / error("centred", 1e-3) == pytest.approx(100, rel=0.1)
+    assert error("one-sided", 1e-2) / error("one-sided", 1e-3) == pytest.approx(10, rel=0.1)
+    assert error("one-sided", 1e-3) > 100 * error("centred", 1e-3)
