@@ -10,10 +10,8 @@ from torch import nn
 from tqdm import tqdm
 
 from eplib import gradients
-from eplib.checks import InputError, check_labels, one_of
+from eplib.checks import NORMS, InputError, check_labels, one_of
 from eplib.network import EPCNN
-
-NORMS = ("linf", "l2")
 
 
 @dataclass(frozen=True)

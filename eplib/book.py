@@ -72,18 +72,14 @@ def build(progress=True):
     state = json.loads(state_file.read_text()) if state_file.exists() else {}
     readme.update()
     _stage(stage)
-    common = _hash_of_inputs()
     for i, slug in enumerate(slugs()):
         started, target = time.perf_counter(), stage / "book" / f"{slug}.ipynb"
-        key = files.sha256((files.sha256(CHAPTERS / f"{slug}.ipynb") + common).encode())
-        if state.get(slug) == key and target.exists():
+        if state.get(slug) == _made_of(slug) and target.exists():
             print(f"[{i + 1}/{len(slugs())}] {slug}: unchanged", flush=True)
             continue
         print(f"[{i + 1}/{len(slugs())}] {slug}: executing", flush=True)
         execute(slug, target, progress=progress)
-        # results computed meanwhile are inputs of the next build: hash again
-        common = _hash_of_inputs()
-        state[slug] = files.sha256((files.sha256(CHAPTERS / f"{slug}.ipynb") + common).encode())
+        state[slug] = _made_of(slug)  # only now: results computed meanwhile are inputs of the next build
         files.write_json(state_file, state)
         print(f"    {time.perf_counter() - started:.0f} s", flush=True)
     print("building pages", flush=True)
@@ -120,9 +116,13 @@ def _copy(source, target):
         shutil.copyfile(source, target)
 
 
-def _hash_of_inputs():
-    """Of eplib, the published numbers and every stored network and result (through their records)."""
+def _made_of(slug):
+    """Hash of all that a chapter's page depends on: its notebook, eplib, the published numbers and every
+    stored network and result (through their records).
+    """
     paths = [
+        CHAPTERS / f"{slug}.ipynb",
+        *(files.ROOT / "eplib").glob("*.js"),
         *(files.ROOT / "eplib").glob("*.py"),
         *(files.ROOT / "data" / "published").glob("*.csv"),
         *(files.ROOT / "data" / "checkpoints").rglob("*.json"),

@@ -7,6 +7,7 @@ import torch
 
 from eplib import attacks, checkpoints, data, measurements, results, scales, training
 from eplib.checks import InputError, one_of
+from eplib.figures import NAMES
 
 DATASET_NAMES = {
     "sample": "Fashion-MNIST sample",
@@ -116,8 +117,6 @@ def badge(outcomes):
 
 def clean_rows(outcomes):
     """Rows for `figures.clean_accuracy` from the "clean" measurements of several models."""
-    from eplib.figures import NAMES
-
     rows = []
     for model, every in outcomes.items():
         for i in range(len(every[0].table)):

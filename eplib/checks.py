@@ -2,6 +2,8 @@
 
 import torch
 
+NORMS = {"linf": "ℓ∞", "l2": "ℓ2"}  # of threat models, and how they are written
+
 
 class InputError(ValueError):
     """Something a user gave cannot be used. The message is one sentence: what was given, what is allowed,

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from eplib.checks import InputError, one_of
+from eplib.files import ROOT
 
-SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample" / "sample.npz"
+SAMPLE = ROOT / "data" / "sample" / "sample.npz"
 SPLITS = ("train", "test")
 # what NumPy and zipfile raise for a file that is no npz, cut short, or changed in a single byte
 DAMAGE = (OSError, EOFError, TypeError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from eplib.checks import NORMS
 from eplib.figures import COLOURS, NAMES
 
 SCRIPT = Path(__file__).with_name("explorer.js")
@@ -43,7 +44,7 @@ def attack(steps):
         "columns": columns,
         "side": frames.shape[-1],
         "models": models,
-        "norm": {"linf": "ℓ∞", "l2": "ℓ2"}[steps["norm"]],
+        "norm": NORMS[steps["norm"]],
         "epsilons": [f"{e:.3g}" for e in steps["epsilons"]],
         "labels": [classes[y] for y in steps["labels"]],
     }

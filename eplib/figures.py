@@ -12,6 +12,7 @@ from matplotlib.figure import Figure  # no pyplot, no global state: the same cal
 from matplotlib.ticker import PercentFormatter
 
 from eplib import published, statistics
+from eplib.checks import NORMS
 
 COLOURS = {"ep-cnn": "#0072b2", "cnn": "#d55e00", "ep-cnn-random": "#7f7f7f"}  # of Okabe and Ito
 NAMES = {"ep-cnn": "EP-CNN", "cnn": "CNN", "ep-cnn-random": "random convolutions"}
@@ -89,15 +90,12 @@ def robustness_curves(norm, ours, badge):
             ax.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes[0].set_ylabel("accuracy under attack")
 
-    seeds = int(theirs["ep-cnn"]["seeds"].max())
+    seeds, images = int(theirs["ep-cnn"]["seeds"].max()), int(published.pgd(norm).n.max())
     caption = (
-        f"How to read it: the further right a curve falls, the more a network withstands. Left: the"
-        f" paper's numbers,"
-        f" means of {seeds} seeds with their range, 10,000 CIFAR-10 images; an image that the attack"
-        f" repairs counts as"
-        f" right there. Right: this project, {badge.text}; right before and under attack with true"
-        f" labels; bands are"
-        " 95 % Wilson intervals, one curve a seed"
+        "How to read it: the further right a curve falls, the more a network withstands. Left: the paper's"
+        f" numbers, means of {seeds} seeds with their range, {images:,} CIFAR-10 images; an image that the"
+        f" attack repairs counts as right there. Right: this project, {badge.text}; right before and under"
+        " attack with true labels; bands are 95 % Wilson intervals, one curve a seed"
         + ("; dashed, because the images are others than the paper's." if other_images else ".")
     )
     shown = ", ".join(
@@ -144,9 +142,8 @@ def clean_accuracy(rows, badge):
         ax.set_xlabel("clean test accuracy")
 
     caption = (
-        f"How to read it: each dot is a network (one a seed) with its 95 % Wilson interval, the"
-        f" number on the right is"
-        f" their mean; {badge.dataset_name}, {badge.scale} scale."
+        "How to read it: each dot is a network (one a seed) with its 95 % Wilson interval, the number on the"
+        f" right is their mean; {badge.dataset_name}, {badge.scale} scale."
     )
     alt = (
         "Clean accuracy, means over seeds: "
@@ -228,9 +225,8 @@ def attacked_images(examples):
     numbers = ", ".join(f"{NAMES[m]} {k} of {len(x)}" for m, k in fooled.items())
     caption = (
         f"How to read it: top row, test images with their class. Below, each network's attacked copies at"
-        f" {'ℓ∞' if examples['norm'] == 'linf' else 'ℓ2'} ε = {epsilon:.3g} under its prediction"
-        f" (bold: wrong), and the"
-        f" change alone, stretched to the full range. Wrong: {numbers}."
+        f" {NORMS[examples['norm']]} ε = {epsilon:.3g} under its prediction"
+        f" (bold: wrong), and the change alone, stretched to the full range. Wrong: {numbers}."
     )
     alt = f"A grid of images, attacked images and changes. Wrong predictions under attack: {numbers}."
     return _draw((len(rows), len(x)), plot, caption, alt, width=1.35 * len(x) + 0.4, height=1.55 * len(rows))

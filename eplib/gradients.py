@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 
 from eplib.checks import InputError, check_labels, one_of
-from eplib.dynamics import Drive, Phase, drive, gather, groups, send_down
+from eplib.dynamics import Drive, Phase, drive, groups
+from eplib.pooling import gather, send_down
 
 METHODS = ("unrolled", "adjoint")
 SETTLED = 1e-3  # largest residual at which the adjoint is used
@@ -80,7 +81,7 @@ class Trace:
             into_first = _unrolled(self.net, self.phase, tape, pull)
         conv = self.net.convs[0]
         size = (self.net.in_channels, self.net.image_size, self.net.image_size)
-        return send_down(into_first, self.phase.below[0][1], conv.weight, conv.padding, size) / self.net.std
+        return send_down(into_first, self.phase.drive.codes, conv.weight, conv.padding, size) / self.net.std
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pandas as pd
 import torch
+from tqdm import tqdm
 
 from eplib import attacks, data, files, results, scales
 from eplib.checks import InputError, one_of
@@ -92,7 +93,7 @@ def measure(checkpoint, attack, images=None, epsilons=None, progress=True, devic
 
 
 def _right(model, x, y, batch, progress):
-    parts = attacks.tqdm(
+    parts = tqdm(
         list(zip(x.split(batch), y.split(batch), strict=True)),
         unit="batch",
         disable=not progress,

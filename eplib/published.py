@@ -3,10 +3,9 @@
 import pandas as pd
 
 from eplib import files
-from eplib.checks import one_of
+from eplib.checks import NORMS, one_of
 
 FOLDER = files.ROOT / "data" / "published"
-NORMS = ("linf", "l2")
 PGD_STEPS = 20  # of 2.5 ε / 20 each
 
 

@@ -3,7 +3,7 @@ cores, in the background), `paper` (CIFAR, a GPU). A departure from a scale's ne
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from eplib.checks import InputError, one_of
 
@@ -79,9 +79,6 @@ class Scale:
     seeds: tuple
     rows: dict
     attack: Attack
-    minutes: dict = field(
-        default_factory=dict
-    )  # what a chapter takes when nothing is stored, measured on two cores
 
 
 # The ten values per norm of the published curves (protocol of the paper: log-spaced, plus 8/255 and 1.0).

@@ -6,7 +6,8 @@ import html
 
 from eplib import published, scales
 from eplib.chapters import DATASET_NAMES, networks
-from eplib.verdicts import NORM_NAMES, PAPER_DATASETS
+from eplib.checks import NORMS
+from eplib.verdicts import PAPER_DATASETS
 
 COLOURS = {"supported": "#00734f", "contradicted": "#a63c00", "undecided": "#595959"}
 
@@ -30,8 +31,7 @@ def published_claim(norm):
     epsilon, ep, cnn = published.largest_gap(norm)
     seeds = published.pgd(norm).groupby("model").seed.nunique()
     return Text(
-        f"**Published** (arXiv 2401.11543, CIFAR-10, PGD, {NORM_NAMES[norm]} ε = {epsilon:g}): EP-CNN"
-        f" {ep:.1%},"
+        f"**Published** (arXiv 2401.11543, CIFAR-10, PGD, {NORMS[norm]} ε = {epsilon:g}): EP-CNN {ep:.1%},"
         f" CNN {cnn:.1%} accuracy under attack, means of {seeds['ep-cnn']} and {seeds['cnn']} seeds."
     )
 
@@ -55,7 +55,7 @@ def along_the_curve(leaders, norm):
 
     return Text(
         "**Along the whole curve** (looked at afterwards, so a description and no verdict;"
-        f" {NORM_NAMES[norm]} ε, every pair of networks, Holm over all of them): the EP-CNN keeps clearly"
+        f" {NORMS[norm]} ε, every pair of networks, Holm over all of them): the EP-CNN keeps clearly"
         f" more images right at {at('ep-cnn')}; the CNN at {at('cnn')}; neither at {at('neither')}."
     )
 
@@ -69,14 +69,10 @@ def answer(verdicts, shown_badge):
         "undecided": "cannot be told apart from",
     }
     if len(words) == 1:
-        middle = (
-            f"{leads[words.pop()]} the CNN under both ℓ∞ and ℓ2 PGD"
-            if len(verdicts) > 1
-            else f"{leads[words.pop()]} the CNN under {NORM_NAMES[next(iter(verdicts))]} PGD"
-        )
+        middle = f"{leads[words.pop()]} the CNN under {' and '.join(NORMS[n] for n in verdicts)} PGD"
     else:
         middle = " and ".join(
-            f"{leads[v.networks]} the CNN under {NORM_NAMES[n]} PGD" for n, v in verdicts.items()
+            f"{leads[v.networks]} the CNN under {NORMS[n]} PGD" for n, v in verdicts.items()
         )
     method = {v.method for v in verdicts.values()}
     tail = "; what this says about the method is undecided" if method == {"undecided"} else ""

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from eplib import published
-from eplib.checks import InputError, one_of
+from eplib.checks import NORMS, InputError, one_of
 from eplib.statistics import holm, mcnemar
 
 LEVEL = 0.05
 SEEDS_FOR_METHOD = 5
 PAPER_DATASETS = ("cifar10", "cifar100")
-NORM_NAMES = {"linf": "ℓ∞", "l2": "ℓ2"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def more_robust(ep_results, cnn_results, norm):
         networks,
         networks if enough else "undecided",
         _sentence(pairs, p_values, norm, epsilon, networks, dataset, enough),
-        f"The word for these networks changes when, at {NORM_NAMES[norm]} ε = {epsilon:.3g}, one pair"
+        f"The word for these networks changes when, at {NORMS[norm]} ε = {epsilon:.3g}, one pair"
         f" no longer differs in the same direction with p < {LEVEL}. The word for the method needs"
         f" {SEEDS_FOR_METHOD} seeds on CIFAR images.",
     )
@@ -88,7 +87,7 @@ def along_the_curve(ep_results, cnn_results, norm):
 
 def _refuse_unlike(ep_results, cnn_results, norm):
     """Only results that differ in network and seed, one pair a seed, can be compared."""
-    one_of("norm", norm, published.NORMS)
+    one_of("norm", norm, NORMS)
     seeds = [[r.settings["seed"] for r in results] for results in (ep_results, cnn_results)]
     if not ep_results or seeds[0] != seeds[1] or len(set(seeds[0])) != len(seeds[0]):
         raise InputError(
@@ -119,7 +118,7 @@ def _sentence(pairs, p_values, norm, epsilon, networks, dataset, enough):
     ep, cnn = (np.mean([pair[i].mean() for pair in pairs]) for i in (0, 1))
     many = len(pairs) > 1
     start = (
-        f"For these networks: {networks}. Under PGD with {NORM_NAMES[norm]} ε = {epsilon:.3g} the"
+        f"For these networks: {networks}. Under PGD with {NORMS[norm]} ε = {epsilon:.3g} the"
         f" EP-CNN keeps {ep:.1%} of {len(pairs[0][0])} test images right and the CNN {cnn:.1%}"
         + (
             f" (means of {len(pairs)} seeds; largest adjusted p {max(p_values):.2g})."

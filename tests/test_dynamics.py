@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import random_batch, random_net
 
-from eplib import dynamics, reference
+from eplib import dynamics, pooling, reference
 from eplib.checks import InputError
 from eplib.dynamics import settle
 
@@ -106,7 +106,7 @@ def test_frozen_pooling_uses_the_winners_of_the_start():
     assert largest(frozen.states, free.states) > 1e-6
     codes = [dynamics.Phase(net, dynamics.drive(net, images), free.states).codes(l) for l in range(3)]
     z = torch.nn.functional.conv2d(frozen.states[0], net.convs[1].weight, net.convs[1].bias, padding=1)
-    u = dynamics.gather(z, codes[1]) + dynamics.send_down(
+    u = pooling.gather(z, codes[1]) + pooling.send_down(
         frozen.states[2], codes[2], net.convs[2].weight, net.convs[2].padding, frozen.states[1].shape
     )
     assert (dynamics.activation(u) - frozen.states[1]).abs().max() < 1e-9  # settled under the frozen winners
