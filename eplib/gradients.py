@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from eplib.checks import InputError, check_labels, one_of
-from eplib.dynamics import Drive, Phase, drive, groups
+from eplib.phases import Drive, Phase, drive, groups
 from eplib.pooling import gather, send_down
 
 METHODS = ("unrolled", "adjoint")

@@ -15,7 +15,7 @@ from torch.nn.grad import conv2d_weight
 
 from eplib import gradients
 from eplib.checks import InputError, check_labels, one_of
-from eplib.dynamics import LOSSES, Drive, Nudge, Phase, drive, groups, nudged_order
+from eplib.phases import LOSSES, Drive, Nudge, Phase, drive, groups, nudged_order
 from eplib.pooling import unpool
 
 ESTIMATORS = ("centred", "one-sided", "random-sign", "adjoint", "bptt")

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from eplib import dynamics
+from eplib import dynamics, phases
 from eplib.checks import InputError, check_images, one_of
 
 
@@ -49,7 +49,7 @@ class EPCNN(nn.Module):
             raise InputError(f"steps = {steps}: a free phase takes at least 1 step")
         self.channels, self.paddings, self.classes = channels, paddings, classes
         self.in_channels, self.image_size = in_channels, image_size
-        self.steps, self.order = steps, one_of("order", order, dynamics.ORDERS)
+        self.steps, self.order = steps, one_of("order", order, phases.ORDERS)
         self.shapes = state_shapes(channels, paddings, image_size)
         pairs = zip((in_channels, *channels[:-1]), channels, paddings, strict=True)
         self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=p) for a, b, p in pairs)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import random_batch, random_net
 
-from eplib import dynamics, pooling, reference
+from eplib import phases, pooling, reference
 from eplib.checks import InputError
 from eplib.dynamics import settle
 
@@ -20,14 +20,14 @@ def largest(a, b):
     return max((x - y).abs().max().item() for x, y in zip(a, b, strict=True))
 
 
-@pytest.mark.parametrize("name, order", list(itertools.product(NETS, dynamics.ORDERS)))
+@pytest.mark.parametrize("name, order", list(itertools.product(NETS, phases.ORDERS)))
 def test_states_equal_autograd_of_the_primitive_function(name, order):
     net = random_net(*NETS[name])
     images, labels = random_batch(net, 3)
     free, expected = settle(net, images, 250, order), reference.relax(net, images, 250, order)
     assert largest(free.states, expected) < 1e-12
     for beta in (0.5, -0.5):
-        nudged_order = dynamics.nudged_order(order)
+        nudged_order = phases.nudged_order(order)
         nudged = settle(net, images, 25, nudged_order, labels, beta, start=free)
         assert (
             largest(nudged.states, reference.relax(net, images, 25, nudged_order, labels, beta, expected))
@@ -65,7 +65,7 @@ def test_both_nudged_phases_in_one_batch_equal_two_runs():
 def test_residual_is_the_move_of_one_more_synchronous_step():
     net = random_net()
     images, _ = random_batch(net)
-    for order in dynamics.ORDERS:
+    for order in phases.ORDERS:
         now = settle(net, images, 5, order)
         after = settle(net, images, 1, "synchronous", start=now)
         moved = torch.stack(
@@ -88,14 +88,33 @@ def test_tolerance_judges_every_image_alone():
     assert together.residual.max() < 1e-2
 
 
-def test_record_keeps_logits_and_changes_of_every_step():
+@pytest.mark.parametrize("loss", phases.LOSSES)
+def test_record_keeps_logits_residual_and_energy_of_every_step(loss):
     net = random_net()
-    images, _ = random_batch(net)
-    recorded = settle(net, images, 6, record=True)
-    assert recorded.trajectory["logits"].shape == (6, 4, 10) and recorded.trajectory["change"].shape == (6, 4)
+    images, labels = random_batch(net)
+    free, nudged = settle(net, images, 6, record=True), (images, 4, "backward", labels, 0.7)
+    recorded = settle(net, *nudged, start=free, record=True, loss=loss)
     for t in range(6):
-        torch.testing.assert_close(recorded.trajectory["logits"][t], settle(net, images, t + 1).logits)
+        until = settle(net, images, t + 1)
+        torch.testing.assert_close(free.trajectory["logits"][t], until.logits)
+        torch.testing.assert_close(free.trajectory["residual"][t], until.residual)
+        expected = sum(s.square().flatten(1).sum(1) for s in until.states) - net.primitive(
+            images, until.states
+        )
+        torch.testing.assert_close(free.trajectory["energy"][t], expected)
+    pulled = sum(s.square().flatten(1).sum(1) for s in recorded.states)
+    pulled = pulled - net.primitive(images, recorded.states, labels, 0.7, loss)
+    torch.testing.assert_close(recorded.trajectory["energy"][-1], pulled)
     assert settle(net, images, 6).trajectory is None
+
+
+@pytest.mark.parametrize("order", ["forward", "backward", "even-odd"])
+def test_one_layer_after_another_never_raises_the_energy(order):
+    net = random_net(gain=4.0)
+    images, _ = random_batch(net, 8)
+    start = [torch.rand(8, *shape, dtype=torch.float64) for shape in net.shapes]
+    energy = settle(net, images, 60, order, start=start, record=True).trajectory["energy"]
+    assert (energy.diff(dim=0) <= 1e-9).all() and (energy[0] - energy[-1] > 1e-3).all()
 
 
 def test_frozen_pooling_uses_the_winners_of_the_start():
@@ -104,12 +123,12 @@ def test_frozen_pooling_uses_the_winners_of_the_start():
     free = settle(net, images, 200)
     frozen = settle(net, images, 30, "backward", labels, 0.5, start=free, arg_max="frozen")
     assert largest(frozen.states, free.states) > 1e-6
-    codes = [dynamics.Phase(net, dynamics.drive(net, images), free.states).codes(l) for l in range(3)]
+    codes = [phases.Phase(net, phases.drive(net, images), free.states).codes(l) for l in range(3)]
     z = torch.nn.functional.conv2d(frozen.states[0], net.convs[1].weight, net.convs[1].bias, padding=1)
     u = pooling.gather(z, codes[1]) + pooling.send_down(
         frozen.states[2], codes[2], net.convs[2].weight, net.convs[2].padding, frozen.states[1].shape
     )
-    assert (dynamics.activation(u) - frozen.states[1]).abs().max() < 1e-9  # settled under the frozen winners
+    assert (phases.activation(u) - frozen.states[1]).abs().max() < 1e-9  # settled under the frozen winners
 
 
 def test_float32_stays_close_to_float64_for_few_steps():

@@ -2,7 +2,7 @@ import pytest
 import torch
 from conftest import random_batch, random_net
 
-from eplib import dynamics, reference
+from eplib import dynamics, phases, reference
 from eplib.checks import InputError
 from eplib.gradients import input_gradient
 
@@ -18,7 +18,7 @@ def relative(a, b):
     return ((a - b).norm() / b.norm()).item()
 
 
-@pytest.mark.parametrize("order", dynamics.ORDERS)
+@pytest.mark.parametrize("order", phases.ORDERS)
 @pytest.mark.parametrize("steps", [4, 25])
 @pytest.mark.parametrize(
     "channels, paddings, size", [((5, 6, 7, 8), (1, 1, 1, 0), 32), ((4, 5), (1, 0), 13), ((6,), (2,), 10)]
@@ -35,7 +35,7 @@ def test_unrolled_equals_back_propagation_through_time(channels, paddings, size,
     )
 
 
-@pytest.mark.parametrize("order", dynamics.ORDERS)
+@pytest.mark.parametrize("order", phases.ORDERS)
 def test_last_steps_equal_back_propagation_from_the_state_before_them(order):
     net = random_net()
     images, labels = random_batch(net)
