@@ -7,7 +7,7 @@ import torch
 
 from eplib import attacks, checkpoints, data, measurements, results, scales, training
 from eplib.checks import InputError, one_of
-from eplib.figures import NAMES
+from eplib.pictures import NAMES
 
 DATASET_NAMES = {
     "sample": "Fashion-MNIST sample",

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from eplib.checks import NORMS
-from eplib.figures import COLOURS, NAMES
+from eplib.pictures import COLOURS, NAMES
 
 SCRIPT = Path(__file__).with_name("explorer.js")
 

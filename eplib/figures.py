@@ -1,63 +1,15 @@
-"""Every plot of the book. A figure is returned as `Picture`: vector graphics, a caption and a text for those
-who cannot see it.
-"""
+"""Plots of accuracy and of attacks: the curves beside the published ones, clean accuracy, attacked images."""
 
-import base64
-import html
-import io
-from dataclasses import dataclass
-
-import matplotlib
-from matplotlib.figure import Figure  # no pyplot, no global state: the same call gives the same bytes
 from matplotlib.ticker import PercentFormatter
 
 from eplib import published, statistics
 from eplib.checks import NORMS
+from eplib.pictures import COLOURS, NAMES, draw
 
-COLOURS = {"ep-cnn": "#0072b2", "cnn": "#d55e00", "ep-cnn-random": "#7f7f7f"}  # of Okabe and Ito
-NAMES = {"ep-cnn": "EP-CNN", "cnn": "CNN", "ep-cnn-random": "random convolutions"}
 AXES = {
     "linf": ("ℓ∞ perturbation ε (pixels in [0, 1])", (7e-4, 0.16)),
     "l2": ("ℓ2 perturbation ε", (0.04, 5.0)),
 }
-STYLE = {
-    "svg.hashsalt": "eplib",
-    "svg.fonttype": "path",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "figure.constrained_layout.use": True,
-}
-
-
-@dataclass(frozen=True)
-class Picture:
-    """svg: the drawing. caption: how to read it. alt: what it shows, in words. Displays itself in a
-    notebook.
-    """
-
-    svg: str
-    caption: str
-    alt: str
-
-    def _repr_html_(self):
-        data = base64.b64encode(self.svg.encode()).decode()
-        return (
-            f'<figure class="eplib"><img src="data:image/svg+xml;base64,{data}" alt="{html.escape(self.alt)}"'
-            ' style="max-width:100%;background:white">'
-            f"<figcaption>{html.escape(self.caption)}</figcaption></figure>"
-        )
-
-
-def _draw(grid, plot, caption, alt, width=9.0, height=3.9):
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height))
-        plot(figure.subplots(*grid, sharey=True))
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return Picture(buffer.getvalue(), caption, alt)
 
 
 def robustness_curves(norm, ours, badge):
@@ -106,7 +58,7 @@ def robustness_curves(norm, ours, badge):
         f"Two panels of accuracy against ε for EP-CNN and CNN. Published on the left, ours on the"
         f" right: {shown}."
     )
-    return _draw((1, 2), plot, caption, alt)
+    return draw(f"fig-pgd-{norm}", (1, 2), plot, caption, alt)
 
 
 def clean_accuracy(rows, badge):
@@ -150,7 +102,7 @@ def clean_accuracy(rows, badge):
         + "; ".join(f"{label} {sum(p.value for p in points) / len(points):.1%}" for _, label, points in rows)
         + "."
     )
-    return _draw((1, 1), plot, caption, alt, width=8.0, height=0.55 * len(rows) + 0.9)
+    return draw("fig-clean-accuracy", (1, 1), plot, caption, alt, width=8.0, height=0.55 * len(rows) + 0.9)
 
 
 def _spread(count):
@@ -229,4 +181,12 @@ def attacked_images(examples):
         f" (bold: wrong), and the change alone, stretched to the full range. Wrong: {numbers}."
     )
     alt = f"A grid of images, attacked images and changes. Wrong predictions under attack: {numbers}."
-    return _draw((len(rows), len(x)), plot, caption, alt, width=1.35 * len(x) + 0.4, height=1.55 * len(rows))
+    return draw(
+        "fig-attacked-images",
+        (len(rows), len(x)),
+        plot,
+        caption,
+        alt,
+        width=1.35 * len(x) + 0.4,
+        height=1.55 * len(rows),
+    )

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from eplib import figures, published
+from eplib import figures, pictures, published
 from eplib.chapters import Badge
 from eplib.results import Result
 
@@ -101,18 +101,18 @@ def test_pictures_show_themselves_with_a_text_for_those_who_cannot_see_them(pair
 
 def test_both_networks_are_drawn_in_their_colours(pair):
     for model in ("ep-cnn", "cnn"):
-        assert figures.COLOURS[model] in pair[0].svg
+        assert pictures.COLOURS[model] in pair[0].svg
 
 
 def test_markup_in_a_text_is_escaped():
-    html = figures.Picture("<svg/>", "a < b & c", 'say "ε" <now>')._repr_html_()
+    html = pictures.Picture("fig-x", "<svg/>", "a < b & c", 'say "ε" <now>')._repr_html_()
     assert "a &lt; b &amp; c" in html and 'alt="say &quot;ε&quot; &lt;now&gt;"' in html
 
 
 def test_a_model_left_out_is_drawn_by_the_published_side_only():
     both, one = curves().svg, curves(models=("cnn",)).svg
-    assert both.count(figures.COLOURS["ep-cnn"]) > one.count(figures.COLOURS["ep-cnn"]) > 0
-    assert both.count(figures.COLOURS["cnn"]) == one.count(figures.COLOURS["cnn"])
+    assert both.count(pictures.COLOURS["ep-cnn"]) > one.count(pictures.COLOURS["ep-cnn"]) > 0
+    assert both.count(pictures.COLOURS["cnn"]) == one.count(pictures.COLOURS["cnn"])
 
 
 def test_curves_tell_their_numbers():

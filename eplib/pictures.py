@@ -1,0 +1,58 @@
+"""What every figure is drawn with: one palette, one style, and `Picture`, which carries its caption, its text
+for those who cannot see it, and the label it is referred to by.
+"""
+
+import base64
+import html
+import io
+from dataclasses import dataclass
+
+import matplotlib
+from matplotlib.figure import Figure  # no pyplot, no global state: the same call gives the same bytes
+
+COLOURS = {"ep-cnn": "#0072b2", "cnn": "#d55e00", "ep-cnn-random": "#7f7f7f"}  # of Okabe and Ito
+NAMES = {"ep-cnn": "EP-CNN", "cnn": "CNN", "ep-cnn-random": "random convolutions"}
+STYLE = {
+    "svg.hashsalt": "eplib",
+    "svg.fonttype": "path",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "figure.constrained_layout.use": True,
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """label: what the page calls it ("fig-…"). svg: the drawing. caption: how to read it. alt: what it shows,
+    in words. Displays itself in a notebook.
+    """
+
+    label: str
+    svg: str
+    caption: str
+    alt: str
+
+    def _repr_html_(self):
+        data = base64.b64encode(self.svg.encode()).decode()
+        return (
+            f'<figure class="eplib" id="{self.label}">'
+            f'<img src="data:image/svg+xml;base64,{data}" alt="{html.escape(self.alt)}"'
+            ' style="max-width:100%;background:white">'
+            f"<figcaption>{html.escape(self.caption)}</figcaption></figure>"
+        )
+
+
+def draw(label, grid, plot, caption, alt, width=9.0, height=3.9, sharey=True):
+    """A `Picture` of the axes that `plot` draws on: one, a row or a grid of them.
+
+    width, height: in inches.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height))
+        plot(figure.subplots(*grid, sharey=sharey))
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return Picture(label, buffer.getvalue(), caption, alt)
