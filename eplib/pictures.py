@@ -10,8 +10,24 @@ from dataclasses import dataclass
 import matplotlib
 from matplotlib.figure import Figure  # no pyplot, no global state: the same call gives the same bytes
 
-COLOURS = {"ep-cnn": "#0072b2", "cnn": "#d55e00", "ep-cnn-random": "#7f7f7f"}  # of Okabe and Ito
-NAMES = {"ep-cnn": "EP-CNN", "cnn": "CNN", "ep-cnn-random": "random convolutions"}
+COLOURS = {  # of Okabe and Ito, and greys
+    "ep-cnn": "#0072b2",
+    "ep-cnn-live": "#56b4e9",
+    "twin-one-sided": "#e69f00",
+    "twin-adjoint": "#cc79a7",
+    "twin-bptt": "#009e73",
+    "twin-untrained": "#7f7f7f",
+    "cnn": "#d55e00",
+}
+NAMES = {
+    "ep-cnn": "EP-CNN",
+    "ep-cnn-live": "EP-CNN, live arg-max",
+    "twin-one-sided": "twin by one-sided EP",
+    "twin-adjoint": "twin by the adjoint",
+    "twin-bptt": "twin by BPTT",
+    "twin-untrained": "untrained convolutions",
+    "cnn": "CNN",
+}
 STYLE = {
     "svg.hashsalt": "eplib",
     "svg.fonttype": "path",

@@ -2,44 +2,13 @@
 cores, in the background), `paper` (CIFAR, a GPU). A departure from a scale's network is a row of its own.
 """
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from eplib.checks import InputError, one_of
+from eplib import published
+from eplib.checks import one_of
+from eplib.recipes import Recipe
 
-# Of arXiv 2401.11543 for CIFAR-10: pixel means and three times the (per-image averaged) standard deviations.
-PUBLISHED_NORMALISATION = ((0.4914, 0.4822, 0.4465), (3 * 0.2023, 3 * 0.1994, 3 * 0.2010))
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a model is trained.
-
-    kind: "ep" (Equilibrium Propagation), "backprop", or "readout" (only the read-out is fitted). images_seen:
-    training images, with repetitions. learning_rates: one for all, or one per convolution and one for the
-    read-out. schedule: "cosine" to 0, or "step" (× 0.3 at every 8/45 of the run, as published for the CNN).
-    warmup: iterations of linear growth. gains: factors on the default initialisation of each convolution.
-    normalisation: None (mean and `spread` × standard deviation of the training images), or (mean, std). crop:
-    see `eplib.data.augment`. phases (EP): (until this share of the run, free steps, nudged steps), so that
-    free phases can grow.
-    """
-
-    kind: str
-    images_seen: int
-    batch: int
-    learning_rates: tuple
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    schedule: str = "cosine"
-    warmup: int = 0
-    validation: int = 1000
-    gains: tuple | None = None
-    normalisation: tuple | None = None
-    spread: float = 1.0
-    crop: str | None = None
-    beta: float = 0.5
-    arg_max: str = "frozen"
-    phases: tuple = ()
+TRAINED_ON = 45_000  # of 50,000 CIFAR training images: the others are for validation, which the paper has not
 
 
 @dataclass(frozen=True)
@@ -74,11 +43,14 @@ class Attack:
 
 @dataclass(frozen=True)
 class Scale:
+    """rows: {model: Row}. others: {data set: {model: Row}} where a data set has rows of its own."""
+
     name: str
     dataset: str
     seeds: tuple
     rows: dict
     attack: Attack
+    others: dict = field(default_factory=dict)
 
 
 # The ten values per norm of the published curves (protocol of the paper: log-spaced, plus 8/255 and 1.0).
@@ -106,19 +78,6 @@ _QUICK_EP = Recipe(
     phases=((0.3, 6, 4), (0.55, 12, 6), (1.0, 20, 8)),
 )
 _QUICK_CNN = Recipe("backprop", 84_000, 50, (0.05,), schedule="step")
-_PAPER_EP = Recipe(
-    "ep",
-    120 * 45_000,
-    128,
-    (0.25, 0.15, 0.1, 0.08, 0.05),
-    weight_decay=3e-4,
-    validation=5000,
-    normalisation=PUBLISHED_NORMALISATION,
-    crop="edge",
-    arg_max="live",
-    phases=((1.0, 250, 30),),
-)
-_WIDE = dict(channels=(128, 256, 512, 512), paddings=(1, 1, 1, 0))
 _CPU = dict(channels=(32, 64, 128, 128), paddings=(1, 1, 1, 0))
 _CPU_EP = Recipe(
     "ep",
@@ -136,12 +95,90 @@ _CPU_EP = Recipe(
 
 
 def _rows(network, ep, cnn, steps, order):
-    dynamics = dict(network, steps=steps, order=order)
-    return {
-        "ep-cnn": Row(recipe=ep, **dynamics),
-        "cnn": Row(recipe=cnn, **network),
-        "ep-cnn-random": Row(recipe=replace(ep, kind="readout"), **dynamics),
+    """The models of one scale. Only networks trained by two nudged phases are called EP-CNN, others twins."""
+    recipes = {
+        "ep-cnn": ep,
+        "ep-cnn-live": replace(ep, arg_max="live"),
+        "twin-one-sided": replace(ep, estimator="one-sided"),
+        "twin-adjoint": replace(ep, estimator="adjoint"),
+        "twin-bptt": replace(ep, estimator="bptt"),
+        "twin-untrained": replace(ep, kind="readout"),
     }
+    rows = {
+        model: Row(**network, recipe=recipe, steps=steps, order=order) for model, recipe in recipes.items()
+    }
+    return rows | {"cnn": Row(**network, recipe=cnn)}
+
+
+def _TMP(dataset, model):
+    if hasattr(published, "settings") and (published.FOLDER / "settings.csv").exists():
+        return published.settings(dataset, model)
+    ten = dataset == "cifar10"
+    base = dict(
+        channels=(128, 256, 512, 512 if ten else 1024),
+        paddings=(1, 1, 1, 0),
+        normalisation_mean=(0.4914, 0.4822, 0.4465) if ten else "training set",
+        normalisation_std=(0.2023, 0.1994, 0.2010) if ten else "training set",
+        normalisation_spread=3 if ten or model == "cnn" else 1,
+        crop="edge" if ten else "reflect",
+        momentum=0.9,
+    )
+    if model == "cnn":
+        return base | dict(epochs=45, batch=200, learning_rates=0.1, weight_decay=0)
+    return base | dict(
+        epochs=120,
+        batch=128,
+        learning_rates=(0.25, 0.15, 0.1, 0.08, 0.05),
+        weight_decay=3e-4,
+        schedule_period_epochs=100,
+        schedule_floor=1e-5,
+        beta=0.5 if ten else 1.0,
+        free_steps=250,
+        nudged_steps=30,
+        order="synchronous",
+    )
+
+
+def _paper_rows(dataset):
+    """The paper's own networks, read from data/published/settings.csv. Two departures: the last 5,000
+    training images are held out (so that nothing is chosen by test images), and the last epoch is kept, not
+    the best.
+    """
+    ep, cnn = (_TMP(dataset, model) for model in ("ep-cnn", "cnn"))
+
+    def shared(s):
+        spread = s["normalisation_spread"]
+        known = isinstance(s["normalisation_mean"], tuple)
+        numbers = (
+            (s["normalisation_mean"], tuple(spread * x for x in s["normalisation_std"])) if known else None
+        )
+        return dict(
+            images_seen=s["epochs"] * TRAINED_ON,
+            batch=s["batch"],
+            learning_rates=s["learning_rates"]
+            if isinstance(s["learning_rates"], tuple)
+            else (s["learning_rates"],),
+            momentum=s["momentum"],
+            weight_decay=s["weight_decay"],
+            epochs=s["epochs"],
+            normalisation=numbers,
+            spread=1.0 if known else spread,
+            crop=s["crop"],
+            validation=50_000 - TRAINED_ON,
+        )
+
+    by_ep = Recipe(
+        "ep",
+        **shared(ep),
+        decay_until=ep["schedule_period_epochs"] / ep["epochs"],
+        floor=ep["schedule_floor"],
+        beta=ep["beta"],
+        arg_max="live",
+        phases=((1.0, ep["free_steps"], ep["nudged_steps"]),),
+    )
+    network = dict(channels=ep["channels"], paddings=ep["paddings"])
+    by_backprop = Recipe("backprop", **shared(cnn), schedule="step")
+    return _rows(network, by_ep, by_backprop, ep["free_steps"], ep["order"])
 
 
 def _smoke(recipe):
@@ -168,7 +205,7 @@ SCALES = {
         Scale(
             "quick",
             "sample",
-            (0, 1, 2),
+            (11, 13, 17),
             _rows(_SMALL, _QUICK_EP, _QUICK_CNN, 20, "forward"),
             Attack(300, 20, 100, SHORT_EPSILONS, ((60, "forward"), (250, "synchronous")), 2000),
         ),
@@ -198,23 +235,9 @@ SCALES = {
             "paper",
             "cifar10",
             (11, 13, 17, 19, 31),
-            _rows(
-                _WIDE,
-                _PAPER_EP,
-                Recipe(
-                    "backprop",
-                    45 * 45_000,
-                    200,
-                    (0.1,),
-                    schedule="step",
-                    validation=5000,
-                    normalisation=PUBLISHED_NORMALISATION,
-                    crop="edge",
-                ),
-                250,
-                "synchronous",
-            ),
+            _paper_rows("cifar10"),
             Attack(10_000, 20, 250, EPSILONS, ((250, "synchronous"),), 10_000),
+            {"cifar100": _paper_rows("cifar100")},
         ),
     )
 }
@@ -225,25 +248,8 @@ def scale(name):
     return SCALES[one_of("scale", name, SCALES)]
 
 
-def row(name, model):
-    """The `Row` of a model at a scale; InputError if there is none."""
-    return scale(name).rows[one_of("model", model, scale(name).rows)]
-
-
-def phase_at(recipe, progress):
-    """(free steps, nudged steps) at a share of the run in [0, 1)."""
-    for until, free, nudged in recipe.phases:
-        if progress < until:
-            return free, nudged
-    raise InputError(f"phases {recipe.phases} end before {progress}: let the last one end at 1.0")
-
-
-def learning_rate_factor(recipe, iteration, iterations):
-    """What the learning rates are multiplied with at an iteration, by warm-up and schedule."""
-    progress = iteration / iterations
-    decay = (
-        0.5 * (1 + math.cos(math.pi * progress))
-        if recipe.schedule == "cosine"
-        else 0.3 ** int(progress * 45 / 8)
-    )
-    return decay * min(1.0, (iteration + 1) / recipe.warmup if recipe.warmup else 1.0)
+def row(name, model, dataset=None):
+    """The `Row` of a model at a scale, of `dataset` where that has its own; InputError if there is none."""
+    size = scale(name)
+    rows = size.others.get(dataset, size.rows)
+    return rows[one_of("model", model, rows)]

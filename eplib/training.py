@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from eplib import baselines, checkpoints, data, dynamics, learning, monitors, scales
+from eplib import baselines, checkpoints, data, dynamics, learning, monitors, recipes, scales
 from eplib.checks import InputError, Interrupted
 from eplib.snapshots import Snapshot
 
@@ -32,7 +32,7 @@ def train(model, dataset, scale, seed, out, progress=True, device=None):
     for unknown names and when a gradient is not finite or explodes, and Interrupted after Ctrl-C, which
     leaves a checkpoint of the network so far in the folder `unfinished`.
     """
-    row, started = scales.row(scale, model), time.perf_counter()
+    row, started = scales.row(scale, model, dataset), time.perf_counter()
     if not 0 <= seed < 2**63:
         raise InputError(f"seed = {seed}: give an integer from 0 to 2**63 - 1")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -132,7 +132,7 @@ def run(net, recipe, images, labels, validation, seed, history, snapshot, progre
             batch = order[place : place + recipe.batch]
             x = data.augment(data.as_float(images[batch]), generator, crop=recipe.crop)
             last = (iteration + 1) % per_epoch == 0 or iteration + 1 == iterations
-            phase = scales.phase_at(recipe, iteration / iterations) if recipe.kind == "ep" else None
+            phase = recipes.phase_at(recipe, iteration / iterations) if recipe.kind == "ep" else None
             before = {n: p.detach().clone() for n, p in net.named_parameters()} if last else None
             _step(net, recipe, optimiser, x, labels[batch], phase, iteration, iterations)
             bar.update()
@@ -157,9 +157,8 @@ def _step(net, recipe, optimiser, images, labels, phase, iteration, iterations):
     net.train()
     set_gradients(net, recipe, images, labels, phase)
     _refuse_explosion(net, iteration)
-    factor = scales.learning_rate_factor(recipe, iteration, iterations)
     for group in optimiser.param_groups:
-        group["lr"] = group["base"] * factor
+        group["lr"] = recipes.learning_rate(recipe, group["base"], iteration, iterations)
     optimiser.step()
 
 
@@ -207,6 +206,7 @@ def set_gradients(net, recipe, images, labels, phase):
             net,
             images,
             labels,
+            recipe.estimator,
             beta=recipe.beta,
             free_steps=phase[0],
             nudged_steps=phase[1],

@@ -4,12 +4,28 @@ from dataclasses import replace
 import pytest
 import torch
 
-from eplib import data, published, scales, training
+from eplib import data, published, recipes, scales, training
 from eplib.checks import InputError
-from eplib.scales import SCALES, Recipe, learning_rate_factor
+from eplib.recipes import Recipe, learning_rate
+from eplib.scales import SCALES
 
 ROWS = [(name, model) for name, size in SCALES.items() for model in size.rows]
 PUBLISHED_PARAMETERS = {"ep-cnn": 3_843_850, "cnn": 3_845_258}
+
+
+def test_paper_rows_differ_between_the_data_sets_as_published():
+    ten, hundred = (scales.row("paper", "ep-cnn", d) for d in ("cifar10", "cifar100"))
+    assert ten.channels == (128, 256, 512, 512) and hundred.channels == (128, 256, 512, 1024)
+    assert (ten.recipe.beta, hundred.recipe.beta) == (0.5, 1.0)
+    assert ten.recipe.crop == "edge" and hundred.recipe.crop == "reflect"
+    assert ten.recipe.normalisation[1] == pytest.approx((0.6069, 0.5982, 0.603))
+    assert hundred.recipe.normalisation is None and hundred.recipe.spread == 1.0
+    assert scales.row("paper", "cnn", "cifar100").recipe.spread == 3.0
+    for row in (ten, hundred):
+        assert row.recipe.phases == ((1.0, 250, 30),) and (row.steps, row.order) == (250, "synchronous")
+        assert row.recipe.learning_rates == (0.25, 0.15, 0.1, 0.08, 0.05) and row.recipe.arg_max == "live"
+    net = training.initial(hundred, torch.zeros(2, 3, 32, 32, dtype=torch.uint8), 100, 0)
+    assert sum(p.numel() for p in net.parameters()) == 6_301_028
 
 
 def initial(name, model, seed=0):
@@ -46,7 +62,8 @@ def test_recipes_can_be_run(name, model):
     row, size = scales.row(name, model), scales.scale(name)
     recipe = row.recipe
     training_images = 12_000 if size.dataset == "sample" else 50_000
-    assert recipe.kind == {"ep-cnn": "ep", "cnn": "backprop", "ep-cnn-random": "readout"}[model]
+    assert recipe.kind == {"cnn": "backprop", "twin-untrained": "readout"}.get(model, "ep")
+    assert recipes.is_ep(recipe) == model.startswith("ep-cnn")  # two nudged phases, or another name
     assert recipe.images_seen >= recipe.batch and 0 < recipe.validation < training_images
     assert len(recipe.learning_rates) in (1, len(row.channels) + 1) and min(recipe.learning_rates) > 0
     assert len(recipe.gains or row.channels) == len(row.channels) == len(row.paddings)
@@ -63,9 +80,9 @@ def test_phases_grow_and_end_with_the_run(name):
 
 def test_phase_at_changes_at_the_given_shares_of_the_run():
     recipe = Recipe("ep", 1, 1, (1.0,), phases=((0.5, 6, 4), (1.0, 20, 8)))
-    assert [scales.phase_at(recipe, p) for p in (0, 0.499, 0.5, 0.999)] == [(6, 4), (6, 4), (20, 8), (20, 8)]
+    assert [recipes.phase_at(recipe, p) for p in (0, 0.499, 0.5, 0.999)] == [(6, 4), (6, 4), (20, 8), (20, 8)]
     with pytest.raises(InputError, match="1.0"):
-        scales.phase_at(replace(recipe, phases=((0.5, 6, 4),)), 0.7)
+        recipes.phase_at(replace(recipe, phases=((0.5, 6, 4),)), 0.7)
 
 
 @pytest.mark.parametrize("name", SCALES)
@@ -87,11 +104,20 @@ def test_measurements_fit_their_data(name):
 
 def test_cosine_schedule_warms_up_and_falls_to_nothing():
     recipe = Recipe("ep", 1, 1, (1.0,), warmup=10)
-    factors = [learning_rate_factor(recipe, i, 1000) for i in range(1000)]
+    factors = [learning_rate(recipe, 1.0, i, 1000) for i in range(1000)]
     assert factors[:10] == pytest.approx([(i + 1) / 10 for i in range(10)], rel=1e-3)
     assert factors[9:] == sorted(factors[9:], reverse=True)
     assert factors[500] == pytest.approx(0.5) and 0 < factors[-1] < 1e-5
-    assert learning_rate_factor(replace(recipe, warmup=0), 0, 1000) == 1.0
+    assert learning_rate(replace(recipe, warmup=0), 1.0, 0, 1000) == 1.0
+
+
+def test_published_cosine_moves_by_epoch_and_rests_at_its_floor():
+    recipe = Recipe("ep", 1, 1, (0.25,), epochs=120, decay_until=100 / 120, floor=1e-5)
+    rates = [learning_rate(recipe, 0.25, i, 1200) for i in range(1200)]
+    for epoch in range(120):
+        expected = 1e-5 + (0.25 - 1e-5) * 0.5 * (1 + math.cos(math.pi * min(epoch, 100) / 100))
+        assert rates[10 * epoch : 10 * epoch + 10] == pytest.approx([expected] * 10)
+    assert rates[1000:] == pytest.approx([1e-5] * 200)
 
 
 def test_step_schedule_falls_to_three_tenths_at_every_8_45ths():
@@ -99,8 +125,8 @@ def test_step_schedule_falls_to_three_tenths_at_every_8_45ths():
     for epoch in range(45):
         for iterations in (45, 45 * 225):
             first = epoch * iterations // 45
-            assert learning_rate_factor(recipe, first, iterations) == pytest.approx(0.3 ** (epoch // 8))
-    last = [learning_rate_factor(recipe, i, 4500) for i in (799, 1599, 2399, 3199, 3999)]
+            assert learning_rate(recipe, 1.0, first, iterations) == pytest.approx(0.3 ** (epoch // 8))
+    last = [learning_rate(recipe, 1.0, i, 4500) for i in (799, 1599, 2399, 3199, 3999)]
     assert last == pytest.approx([1, 0.3, 0.09, 0.027, 0.0081])
 
 
@@ -112,5 +138,5 @@ def test_unknown_scales_are_refused(name):
 
 @pytest.mark.parametrize("model", ["resnet", "EPCNN", "", None])
 def test_unknown_models_are_refused(model):
-    with pytest.raises(InputError, match="ep-cnn, cnn, ep-cnn-random"):
+    with pytest.raises(InputError, match="ep-cnn, .*, cnn"):
         scales.row("quick", model)

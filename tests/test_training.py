@@ -111,7 +111,7 @@ def test_checkpoint_records_how_it_was_made(smoke):
 
 
 def test_random_convolutions_stay_and_their_readout_is_fitted(tmp_path):
-    path = training.train("ep-cnn-random", "sample", "smoke", 0, tmp_path, progress=False)
+    path = training.train("twin-untrained", "sample", "smoke", 0, tmp_path, progress=False)
     net = checkpoints.load(path).net
     images = data.load("sample", "train")
     untrained = training.initial(ROW, images.images[: -ROW.recipe.validation], 10, 0)
