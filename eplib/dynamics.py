@@ -16,13 +16,14 @@ class Equilibrium:
     """Where a phase ended.
 
     states: L tensors [N, C, H, W]. residual: [N], the largest |one more synchronous step − state| over an
-    image's units. steps: steps taken. image_steps: [N], the same per image (they differ only with a
-    tolerance). logits: [N, classes]. trajectory: with `record`, what held after every step, {"logits":
-    [steps, N, classes], "residual": [steps, N], "energy": [steps, N]} (energy: ‖s‖² − Φ_β); otherwise None.
+    image's units. energy: [N], ‖s‖² − Φ_β. steps: steps taken. image_steps: [N], the same per image (they
+    differ only with a tolerance). logits: [N, classes]. trajectory: with `record`, what held after every
+    step, {"logits": [steps, N, classes], "residual": [steps, N], "energy": [steps, N]}; otherwise None.
     """
 
     states: tuple
     residual: torch.Tensor
+    energy: torch.Tensor
     steps: int
     image_steps: torch.Tensor
     logits: torch.Tensor
@@ -90,7 +91,13 @@ def _run(phase, steps, schedule, tolerance, record):
     names = ("logits", "residual", "energy")
     trajectory = dict(zip(names, map(torch.stack, zip(*kept, strict=True)), strict=True)) if kept else None
     return Equilibrium(
-        tuple(phase.states), phase.residual(), int(taken.max()), taken, phase.logits(), trajectory
+        tuple(phase.states),
+        phase.residual(),
+        phase.energy(),
+        int(taken.max()),
+        taken,
+        phase.logits(),
+        trajectory,
     )
 
 

@@ -42,12 +42,12 @@ def robustness_curves(norm, ours, badge):
             ax.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes[0].set_ylabel("accuracy under attack")
 
-    seeds, images = int(theirs["ep-cnn"]["seeds"].max()), int(published.pgd(norm).n.max())
+    seeds, images = int(theirs["ep-cnn"]["seeds"].max()), int(published.pgd(norm).images.max())
     caption = (
         "How to read it: the further right a curve falls, the more a network withstands. Left: the paper's"
-        f" numbers, means of {seeds} seeds with their range, {images:,} CIFAR-10 images; an image that the"
-        f" attack repairs counts as right there. Right: this project, {badge.text}; right before and under"
-        " attack with true labels; bands are 95 % Wilson intervals, one curve a seed"
+        f" numbers, mean ± one standard deviation of {seeds} seeds, {images:,} CIFAR-10 images; an image"
+        f" that the attack repairs counts as right there. Right: this project, {badge.text}; right before and"
+        " under attack with true labels; bands are 95 % Wilson intervals, one curve a seed"
         + ("; dashed, because the images are others than the paper's." if other_images else ".")
     )
     shown = ", ".join(

@@ -55,14 +55,25 @@ def weight_gradients(
         )
     order = order or net.order
     image = drive(net, images)
-    free = Phase(net, image)
-    free.tape, free.keep_states = ([], True) if estimator == "bptt" else (None, False)
-    for _ in range(net.steps if free_steps is None else free_steps):
-        free.step(groups(order, len(net.convs)))
-    if estimator in ("adjoint", "bptt"):
-        return _differentiated(net, image, free, labels, loss, estimator, nudged_steps)
+    free = free_phase(net, image, net.steps if free_steps is None else free_steps, order, estimator == "bptt")
     if estimator == "random-sign":
         beta = beta if torch.rand((), generator=generator) < 0.5 else -beta
+    return estimate(net, image, free, labels, estimator, beta, nudged_steps, order, arg_max, loss)
+
+
+def free_phase(net, image, steps, order, taped=False):
+    """The `Phase` after `steps` free steps from zero; taped, with all that BPTT needs."""
+    free = Phase(net, image)
+    free.tape, free.keep_states = ([], True) if taped else (None, False)
+    for _ in range(steps):
+        free.step(groups(order, len(net.convs)))
+    return free
+
+
+def estimate(net, image, free, labels, estimator, beta, nudged_steps, order, arg_max, loss="cross-entropy"):
+    """The estimate from a free phase that has been run (and taped, for "bptt"); see `weight_gradients`."""
+    if estimator in ("adjoint", "bptt"):
+        return _differentiated(net, image, free, labels, loss, estimator, nudged_steps)
     betas = (beta, -beta) if estimator == "centred" else (beta,)
     nudged = nudge(net, image, free, labels, betas, nudged_steps, order, arg_max, loss)
     return contrast(net, image, nudged, free, betas)

@@ -1,4 +1,4 @@
-"""From a checkpoint to a stored result: clean accuracy and robust accuracy."""
+"""From a checkpoint to a stored result: clean accuracy, robust accuracy, and the studies of equilibria."""
 
 import time
 
@@ -7,54 +7,65 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from eplib import attacks, data, files, results, scales
+from eplib import attacks, data, files, results, scales, studies
 from eplib.checks import InputError, one_of
 from eplib.network import EPCNN
-from eplib.statistics import wilson
 
-ATTACKS = ("clean", "pgd-linf", "pgd-l2")
+MEASUREMENTS = ("clean", "pgd-linf", "pgd-l2", *studies.STUDIES)
 
 
-def settings_of(checkpoint, attack, images=None, epsilons=None):
+def settings_of(checkpoint, measurement, images=None, epsilons=None):
     """Everything that decides a measurement's outcome, as JSON takes it; its hash names the result.
 
-    attack: "clean" (accuracy at the network's own free phase and at those of its scale's `settled`),
-    "pgd-linf" or "pgd-l2". images, epsilons: other than the scale's.
+    measurement: "clean" (accuracy at the network's own free phase and at those of its scale's `settled`),
+    "pgd-linf", "pgd-l2", or a study of an energy-based network's equilibria (`eplib.studies`). images,
+    epsilons: other than the scale's.
     """
-    one_of("attack", attack, ATTACKS)
-    record, size = checkpoint.record, scales.scale(checkpoint.record["scale"]).attack
+    one_of("measurement", measurement, MEASUREMENTS)
+    record, size = checkpoint.record, scales.scale(checkpoint.record["scale"])
     recurrent = isinstance(checkpoint.net, EPCNN)
+    if measurement in studies.STUDIES:
+        if not recurrent:
+            raise InputError(
+                f"{checkpoint.name} has no equilibria: measure {measurement} of an energy-based network"
+            )
+        sizes = dict(size.studies[measurement])
+        planned = sizes.pop("images")
+    else:
+        planned = size.attack.images_for(measurement)
     settings = {
-        "measurement": attack,
+        "measurement": measurement,
         "model": record["model"],
         "checkpoint": checkpoint.name,
         "checkpoint_sha256": checkpoint.sha256,
         "scale": record["scale"],
         "dataset": record["dataset"],
         "seed": record["seed"],
-        "images": size.images_for(attack) if images is None else images,
+        "images": planned if images is None else images,
         "predict_steps": checkpoint.net.steps if recurrent else None,
         "order": checkpoint.net.order if recurrent else None,
     }
     if settings["images"] < 1:
         raise InputError(f"images = {images}: give 1 or more")
-    if attack == "clean":
-        return settings | {"settled": [list(s) for s in size.settled] if recurrent else []}
-    norm = attack.removeprefix("pgd-")
-    epsilons = sorted(attacks.ThreatModel(norm, e).epsilon for e in epsilons or size.epsilons[norm])
+    if measurement in studies.STUDIES:
+        return settings | {"sizes": sizes}
+    if measurement == "clean":
+        return settings | {"settled": [list(s) for s in size.attack.settled] if recurrent else []}
+    norm = measurement.removeprefix("pgd-")
+    epsilons = sorted(attacks.ThreatModel(norm, e).epsilon for e in epsilons or size.attack.epsilons[norm])
     return settings | {
         "norm": norm,
         "epsilons": epsilons,
-        "attack_steps": size.steps,
+        "attack_steps": size.attack.steps,
         "labels": "true",
         "gradient": "unrolled" if recurrent else "autograd",
         "random_start": False,
     }
 
 
-def measure(checkpoint, attack, images=None, epsilons=None, progress=True, device=None):
+def measure(checkpoint, measurement, images=None, epsilons=None, progress=True, device=None):
     """Compute a `Result` on the first `images` test images (canonical order); nothing is written."""
-    settings = settings_of(checkpoint, attack, images, epsilons)
+    settings = settings_of(checkpoint, measurement, images, epsilons)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     test = data.load(settings["dataset"], "test")
     if images is not None and images > len(test):
@@ -63,33 +74,51 @@ def measure(checkpoint, attack, images=None, epsilons=None, progress=True, devic
         )
     n = min(settings["images"], len(test))
     x, y = data.as_float(test.images[:n]).to(device), test.labels[:n].to(device)
-    net, batch = checkpoint.net.to(device), scales.scale(settings["scale"]).attack.batch
-    started = time.perf_counter()
-    if attack == "clean":
-        phases = (
-            [(net.steps, net.order), *map(tuple, settings["settled"])]
-            if isinstance(net, EPCNN)
-            else [(None, None)]
-        )
-        correct = np.stack(
-            [_right(attacks.AttackedModel(net, *phase), x, y, batch, progress) for phase in phases]
-        )
-        clean = correct[0]
-        rows = [{"predict_steps": steps, "order": order} for steps, order in phases]
+    net, started = checkpoint.net.to(device), time.perf_counter()
+    if measurement in studies.STUDIES:
+        found = studies.STUDIES[measurement](net, x, y, settings["sizes"], progress)
     else:
-        model = attacks.AttackedModel(net)
-        clean, correct = attacks.robust_outcomes(
-            model, x, y, settings["norm"], settings["epsilons"], settings["attack_steps"], batch, progress
-        )
-        shared = {
-            key: settings[key]
-            for key in ("norm", "gradient", "labels", "predict_steps", "order", "attack_steps")
-        }
-        rows = [dict(shared, attack="pgd", epsilon=e) for e in settings["epsilons"]]
+        batch = scales.scale(settings["scale"]).attack.batch
+        found = (_clean if measurement == "clean" else _pgd)(net, x, y, settings, batch, progress)
     seconds = round(time.perf_counter() - started, 1)
-    table = _table(settings, rows, correct, seconds)
+    identity = {key: settings[key] for key in results.IDENTITY}
+    table = results.tidy(pd.DataFrame([identity | row | {"seconds": seconds} for row in found.rows]))
     record = {"data_sha256": test.sha256, "seconds": seconds, **files.provenance(device)}
-    return results.Result(settings, table, test.ids[:n].numpy(), clean, correct, record)
+    ids = test.ids[:n].numpy()
+    return results.Result(settings, table, ids, found.clean, found.correct, record, found.arrays)
+
+
+def _clean(net, x, y, settings, batch, progress):
+    phases = [(None, None)]
+    if isinstance(net, EPCNN):
+        phases = [(net.steps, net.order), *map(tuple, settings["settled"])]
+    correct = np.stack(
+        [_right(attacks.AttackedModel(net, *phase), x, y, batch, progress) for phase in phases]
+    )
+    rows = [{"predict_steps": steps, "order": order} for steps, order in phases]
+    return _with_accuracy(rows, correct[0], correct)
+
+
+def _pgd(net, x, y, settings, batch, progress):
+    clean, correct = attacks.robust_outcomes(
+        attacks.AttackedModel(net),
+        x,
+        y,
+        settings["norm"],
+        settings["epsilons"],
+        settings["attack_steps"],
+        batch,
+        progress,
+    )
+    named = ("norm", "gradient", "labels", "predict_steps", "order", "attack_steps")
+    shared = {key: settings[key] for key in named} | {"attack": "pgd"}
+    return _with_accuracy([shared | {"epsilon": e} for e in settings["epsilons"]], clean, correct)
+
+
+def _with_accuracy(rows, clean, correct):
+    """`studies.Found` with every row's accuracy."""
+    outcomes = [studies.share("accuracy", torch.from_numpy(c)) for c in correct]
+    return studies.Found([r | o for r, o in zip(rows, outcomes, strict=True)], clean, correct)
 
 
 def _right(model, x, y, batch, progress):
@@ -102,27 +131,11 @@ def _right(model, x, y, batch, progress):
     return torch.cat([attacks.predicted(model, a) == b for a, b in parts]).cpu().numpy()
 
 
-def _table(settings, rows, correct, seconds):
-    identity = {key: settings[key] for key in results.IDENTITY}
-    for row, outcome in zip(rows, correct, strict=True):
-        low, high = wilson(outcome.sum(), len(outcome))
-        row.update(
-            identity,
-            metric="accuracy",
-            value=outcome.mean(),
-            low=low,
-            high=high,
-            n=len(outcome),
-            seconds=seconds,
-        )
-    return pd.DataFrame(rows, columns=results.COLUMNS)
-
-
-def stored_or_measured(checkpoint, attack, progress=True):
+def stored_or_measured(checkpoint, measurement, progress=True):
     """The stored result of the scale's own settings, or the measured one, then stored."""
-    found = results.find(settings_of(checkpoint, attack))
+    found = results.find(settings_of(checkpoint, measurement))
     if found is not None:
         return found
-    result = measure(checkpoint, attack, progress=progress)
+    result = measure(checkpoint, measurement, progress=progress)
     results.save(result, results.folders(result.settings["scale"])[0] / "results")
     return result

@@ -5,6 +5,8 @@ import torch
 from eplib import dynamics
 
 DEAD, SATURATED, UNSETTLED = 0.85, 0.5, 0.5  # shares of units, and a median residual, above which to warn
+STILL, RUNAWAY = 2e-4, 0.1  # relative sizes of one update, at the full learning rate, outside which to warn
+SCHEDULED = 0.01  # below this share of the full learning rate an update's size says nothing
 
 
 @torch.no_grad()
@@ -32,8 +34,12 @@ def update_sizes(net, before):
     }
 
 
-def warnings(report):
-    """Sentences for what `states` shows to be wrong; [] when nothing is."""
+def warnings(report, update, rate_share):
+    """Sentences for what is wrong; [] when nothing is.
+
+    report: of `states`. update: of `update_sizes`, over one iteration. rate_share: the learning rate of that
+    iteration as a share of the full one.
+    """
     found = []
     for l, (dead, saturated) in enumerate(zip(report["dead"], report["saturated"], strict=True), start=1):
         if dead > DEAD:
@@ -47,4 +53,11 @@ def warnings(report):
             f"the free phase does not converge (median residual {report['residual']:.2f}): take more steps or"
             " smaller gains"
         )
+    sizes = {name: size / rate_share for name, size in update.items()} if rate_share > SCHEDULED else {}
+    still = [name for name, size in sizes.items() if size < STILL]
+    if still:
+        found.append(f"{', '.join(still)}: hardly learns, take larger gains, rates or nudging strength")
+    runaway = [name for name, size in sizes.items() if not size < RUNAWAY]
+    if runaway:
+        found.append(f"{', '.join(runaway)}: moves by a tenth or more in one step, take smaller rates")
     return found

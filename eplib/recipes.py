@@ -14,11 +14,11 @@ class Recipe:
     fitted). images_seen: training images, with repetitions. learning_rates: one for all, or one per
     convolution and one for the read-out. schedule: "cosine" from the learning rate to `floor` at the share
     `decay_until` of the run, or "step" (× 0.3 at every 8/45 of the run, as published for the CNN). epochs:
-    when given, the schedule moves only at the end of each of so many equal parts of the run. warmup: iterations of linear
-    growth. gains: factors on the default initialisation of each convolution. normalisation: None (mean and
-    `spread` × standard deviation of the training images), or (mean, std). crop: see `eplib.data.augment`.
-    estimator, beta, arg_max: see `eplib.learning.weight_gradients`. phases: (until this share of the run,
-    free steps, nudged steps), so that free phases can grow.
+    when given, the schedule moves only at the end of each of so many equal parts of the run. warmup:
+    iterations of linear growth. gains: factors on the default initialisation of each convolution.
+    normalisation: None (mean and `spread` × standard deviation of the training images), or (mean, std). crop:
+    see `eplib.data.augment`. estimator, beta, arg_max: see `eplib.learning.weight_gradients`. phases: (until
+    this share of the run, free steps, nudged steps), so that free phases can grow.
     """
 
     kind: str

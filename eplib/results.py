@@ -8,7 +8,7 @@ there whole or not at all.
 import io
 import os
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +21,16 @@ COLUMNS = (
     "measurement model checkpoint scale dataset seed norm epsilon attack gradient labels attack_steps"
     " predict_steps order metric value low high n seconds"
 ).split()
+ARRAY = "array_"  # what `Result.arrays` are called in the file
 IDENTITY = ("measurement", "model", "checkpoint", "scale", "dataset", "seed")
 
 
 @dataclass(frozen=True)
 class Result:
-    """settings: everything that decides the outcome. table: one row a setting and metric, `COLUMNS`.
+    """settings: everything that decides the outcome. table: one row a setting and metric, `COLUMNS` and what
+    else the measurement varies.
     image_ids: int64 [n]. correct_clean: bool [n]. correct: bool [settings, n], in the order of the table's
-    accuracy rows. record: the JSON.
+    accuracy rows. record: the JSON. arrays: what else was kept per image, {name: array}.
     """
 
     settings: dict
@@ -37,6 +39,7 @@ class Result:
     correct_clean: np.ndarray
     correct: np.ndarray
     record: dict
+    arrays: dict = field(default_factory=dict)
 
 
 def folders(scale):
@@ -56,16 +59,22 @@ def stem(settings):
     return Path(s["scale"]) / s["dataset"] / s["measurement"] / name
 
 
+def tidy(table):
+    """The table with all of `COLUMNS`, in their order, before those that only this measurement has."""
+    return table.reindex(columns=[*COLUMNS, *(c for c in table.columns if c not in COLUMNS)])
+
+
 def save(result, folder):
     """Write a result below `folder`, atomically; returns the path of its JSON."""
     base = Path(folder) / stem(result.settings)
-    table = result.table.reindex(columns=COLUMNS).to_csv(index=False, lineterminator="\n").encode()
+    table = tidy(result.table).to_csv(index=False, lineterminator="\n").encode()
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
         image_ids=result.image_ids,
         correct_clean=np.packbits(result.correct_clean),
         correct=np.packbits(result.correct, axis=1),
+        **{f"{ARRAY}{name}": array for name, array in result.arrays.items()},
     )
     record = {
         "settings": result.settings,
@@ -114,7 +123,8 @@ def load(path):
             correct = np.unpackbits(arrays["correct"], axis=1, count=n).astype(bool)
             if arrays["image_ids"].shape != (n,):
                 raise ValueError(f"it holds {len(arrays['image_ids'])} images and not {n}")
-            return Result(settings, table, arrays["image_ids"], clean, correct, record)
+            more = {k.removeprefix(ARRAY): arrays[k] for k in arrays.files if k.startswith(ARRAY)}
+            return Result(settings, table, arrays["image_ids"], clean, correct, record, more)
     except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise InputError(f"result {path} cannot be read ({error}): measure again") from error
 

@@ -43,13 +43,16 @@ class Attack:
 
 @dataclass(frozen=True)
 class Scale:
-    """rows: {model: Row}. others: {data set: {model: Row}} where a data set has rows of its own."""
+    """rows: {model: Row}. studies: {study: sizes}, see `eplib.studies`. others: {data set: {model: Row}}
+    where a data set has rows of its own.
+    """
 
     name: str
     dataset: str
     seeds: tuple
     rows: dict
     attack: Attack
+    studies: dict
     others: dict = field(default_factory=dict)
 
 
@@ -94,6 +97,31 @@ _CPU_EP = Recipe(
 )
 
 
+def _studies(settling, multistability, landscape, estimators, failures, epsilon=3.0):
+    """Sizes of the studies: (images, steps), (images, starts, steps), (images, points, steps), (images,
+    steps) and of the provoked failures (test images, training images seen).
+    """
+    return {
+        "settling": {**_named("images steps", settling), "batch": 100},
+        "multistability": {**_named("images starts steps", multistability), "batch": 100},
+        "landscape": {
+            **_named("images points steps", landscape),
+            "epsilon": epsilon,
+            "attack_steps": 20,
+            "batch": 100,
+        },
+        "estimators": {**_named("images steps", estimators), "adjoint_sweeps": 400, "batch": 20},
+        "failures": {
+            "images": failures[0],
+            "recipe": {"images_seen": failures[1], "phases": ((1.0, 6, 4),), "decay_until": 2.0},
+        },
+    }
+
+
+def _named(names, values):
+    return dict(zip(names.split(), values, strict=True))
+
+
 def _rows(network, ep, cnn, steps, order):
     """The models of one scale. Only networks trained by two nudged phases are called EP-CNN, others twins."""
     recipes = {
@@ -110,41 +138,12 @@ def _rows(network, ep, cnn, steps, order):
     return rows | {"cnn": Row(**network, recipe=cnn)}
 
 
-def _TMP(dataset, model):
-    if hasattr(published, "settings") and (published.FOLDER / "settings.csv").exists():
-        return published.settings(dataset, model)
-    ten = dataset == "cifar10"
-    base = dict(
-        channels=(128, 256, 512, 512 if ten else 1024),
-        paddings=(1, 1, 1, 0),
-        normalisation_mean=(0.4914, 0.4822, 0.4465) if ten else "training set",
-        normalisation_std=(0.2023, 0.1994, 0.2010) if ten else "training set",
-        normalisation_spread=3 if ten or model == "cnn" else 1,
-        crop="edge" if ten else "reflect",
-        momentum=0.9,
-    )
-    if model == "cnn":
-        return base | dict(epochs=45, batch=200, learning_rates=0.1, weight_decay=0)
-    return base | dict(
-        epochs=120,
-        batch=128,
-        learning_rates=(0.25, 0.15, 0.1, 0.08, 0.05),
-        weight_decay=3e-4,
-        schedule_period_epochs=100,
-        schedule_floor=1e-5,
-        beta=0.5 if ten else 1.0,
-        free_steps=250,
-        nudged_steps=30,
-        order="synchronous",
-    )
-
-
 def _paper_rows(dataset):
     """The paper's own networks, read from data/published/settings.csv. Two departures: the last 5,000
     training images are held out (so that nothing is chosen by test images), and the last epoch is kept, not
     the best.
     """
-    ep, cnn = (_TMP(dataset, model) for model in ("ep-cnn", "cnn"))
+    ep, cnn = (published.settings(dataset, model) for model in ("ep-cnn", "cnn"))
 
     def shared(s):
         spread = s["normalisation_spread"]
@@ -201,6 +200,7 @@ SCALES = {
                 "forward",
             ),
             Attack(20, 3, 20, {"linf": (1e-2, 1e-1), "l2": (0.309, 3.0)}, ((30, "synchronous"),), 20),
+            _studies((20, 60), (20, 2, 60), (10, 3, 60), (10, 30), (20, 250)),
         ),
         Scale(
             "quick",
@@ -208,6 +208,7 @@ SCALES = {
             (11, 13, 17),
             _rows(_SMALL, _QUICK_EP, _QUICK_CNN, 20, "forward"),
             Attack(300, 20, 100, SHORT_EPSILONS, ((60, "forward"), (250, "synchronous")), 2000),
+            _studies((300, 250), (100, 8, 600), (40, 15, 300), (100, 250), (500, 4000)),
         ),
         Scale(
             "cpu",
@@ -230,6 +231,7 @@ SCALES = {
                 "forward",
             ),
             Attack(1000, 20, 100, EPSILONS, ((60, "forward"), (250, "synchronous")), 1000),
+            _studies((300, 250), (100, 8, 600), (40, 15, 300), (100, 250), (500, 4000)),
         ),
         Scale(
             "paper",
@@ -237,6 +239,7 @@ SCALES = {
             (11, 13, 17, 19, 31),
             _paper_rows("cifar10"),
             Attack(10_000, 20, 250, EPSILONS, ((250, "synchronous"),), 10_000),
+            _studies((10_000, 250), (1000, 20, 1000), (500, 21, 500), (500, 250), (2000, 45_000)),
             {"cifar100": _paper_rows("cifar100")},
         ),
     )

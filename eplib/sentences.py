@@ -29,7 +29,7 @@ class Html(str):
 def published_claim(norm):
     """The paper's numbers where its EP-CNN leads its CNN most, as a sentence."""
     epsilon, ep, cnn = published.largest_gap(norm)
-    seeds = published.pgd(norm).groupby("model").seed.nunique()
+    seeds = {model: curve["seeds"][epsilon] for model, curve in published.pgd_curves(norm).items()}
     return Text(
         f"**Published** (arXiv 2401.11543, CIFAR-10, PGD, {NORMS[norm]} ε = {epsilon:g}): EP-CNN {ep:.1%},"
         f" CNN {cnn:.1%} accuracy under attack, means of {seeds['ep-cnn']} and {seeds['cnn']} seeds."

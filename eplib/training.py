@@ -173,7 +173,8 @@ def _epoch(net, recipe, validation, phase, iteration, seconds, before):
     }
     if phase is not None:
         report = monitors.states(net, data.as_float(validation[0][:WATCHED]), phase[0])
-        record |= report | {"warnings": monitors.warnings(report)}
+        share = recipes.learning_rate(recipe, 1.0, iteration, recipe.images_seen // recipe.batch)
+        record |= report | {"warnings": monitors.warnings(report, record["update"], share)}
     return record
 
 

@@ -1,0 +1,205 @@
+"""Plots of what happens in the free phase: accuracy, residual and energy by step, attractors, and the energy
+along paths of images.
+"""
+
+import numpy as np
+from matplotlib.ticker import PercentFormatter
+
+from eplib import published
+from eplib.pictures import COLOURS, NAMES, draw
+
+ORDER_COLOURS = {
+    "synchronous": "#0072b2",
+    "even-odd": "#56b4e9",
+    "forward": "#d55e00",
+    "backward": "#cc79a7",
+}
+QUESTIONS = {
+    "settled": "starts that settle",
+    "agreement": "random starts that end in the\nclass reached from zero",
+    "several_classes": "images whose attractors\ndisagree on the class",
+    "nearest_class": "images whose nearest attractor of\nanother image has their class",
+    "nearest_class_pixels": "the same, nearest by pixels",
+}
+
+
+def rows(results, metric, **where):
+    """The rows of one metric in every result of a list, as one table each, cut to the columns that `where`
+    fixes.
+    """
+    found = []
+    for result in results:
+        table = result.table[result.table.metric == metric]
+        for column, value in where.items():
+            table = table[table[column] == value]
+        found.append(table)
+    return found
+
+
+def free_steps(results, badge):
+    """Accuracy against free step: published beside ours, synchronous and in the network's own order."""
+    theirs, own = published.free_step_curve(), results[0].settings["order"]
+    other = badge.dataset != "cifar10"
+
+    def plot(axes):
+        axes[0].plot(theirs.index, theirs["mean"], color=COLOURS["ep-cnn"], linewidth=1.8)
+        axes[0].fill_between(theirs.index, theirs["low"], theirs["high"], color=COLOURS["ep-cnn"], alpha=0.2)
+        axes[0].set_title("published, CIFAR-10, synchronous")
+        for order in dict.fromkeys(("synchronous", own)):
+            for i, table in enumerate(rows(results, "accuracy", order=order)):
+                x, y = table.predict_steps.tolist(), table.value.tolist()
+                axes[1].plot(x, y, "--" if other else "-", color=ORDER_COLOURS[order], linewidth=1.5)
+                axes[1].fill_between(x, table.low, table.high, color=ORDER_COLOURS[order], alpha=0.08)
+                if i == 0:
+                    place = x.index(4 if order == "synchronous" else 2)
+                    axes[1].annotate(
+                        f"{order} order",
+                        (x[place], y[place]),
+                        xytext=(10, -6) if order == "synchronous" else (-6, 18),
+                        textcoords="offset points",
+                        color=ORDER_COLOURS[order],
+                        weight="bold",
+                    )
+        axes[1].set_title(f"ours, {badge.dataset_name}")
+        for ax in axes:
+            ax.set(xscale="log", xlim=(0.9, 280), ylim=(0, 1), xlabel="free-phase step")
+            ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes[0].set_ylabel("test accuracy")
+
+    caption = (
+        "How to read it: a network that is asked too early guesses. Left: the paper's EP-CNN, mean and"
+        " standard"
+        f" deviation of {int(theirs.seeds.max())} seeds. Right: ours, one line a network with 95 % Wilson"
+        f" intervals ({badge.text}), updated all layers at once as in the paper, and in the order it was"
+        " trained with" + ("; dashed, because the images are others than the paper's." if other else ".")
+    )
+    alt = "Accuracy against free-phase step. Published: " + _at(theirs["mean"], (3, 10, 60, 250)) + ". Ours: "
+    for order in dict.fromkeys(("synchronous", own)):
+        curve = mean_curve(rows(results, "accuracy", order=order))
+        alt += f"{order} " + _at(curve, (3, 10, 60, 250)) + "; "
+    return draw("fig-characteristic-time", (1, 2), plot, caption, alt)
+
+
+def mean_curve(tables):
+    """The mean over networks of a metric by step: a Series indexed by predict_steps."""
+    return sum(t.set_index("predict_steps").value for t in tables) / len(tables)
+
+
+def _at(curve, steps):
+    return ", ".join(f"{curve[t]:.0%} at step {t}" for t in steps if t in curve.index)
+
+
+def residuals(results, badge):
+    """Residual and energy against free step, in every order of updates."""
+
+    def plot(axes):
+        for order, colour in ORDER_COLOURS.items():
+            for metric, ax in zip(("residual", "energy"), axes, strict=True):
+                tables = rows(results, metric, order=order)
+                curve = mean_curve(tables)
+                ax.plot(curve.index, curve, color=colour, linewidth=1.6, label=order)
+                if metric == "residual":
+                    low, high = (sum(t[c].to_numpy() for t in tables) / len(tables) for c in ("low", "high"))
+                    ax.fill_between(curve.index, np.maximum(low, 1e-9), high, color=colour, alpha=0.08)
+        axes[0].set(xscale="log", yscale="log", ylim=(1e-7, 2), title="residual (median and quartiles)")
+        axes[1].set(xscale="log", title="energy ‖s‖² − Φ (median)")
+        for ax in axes:
+            ax.set_xlabel("free-phase step")
+        axes[1].legend(frameon=False, title="order of updates")
+
+    last = {o: mean_curve(rows(results, "residual", order=o)).iloc[-1] for o in ORDER_COLOURS}
+    words = ", ".join(f"{order} {value:.1g}" for order, value in last.items())
+    steps = int(results[0].table.predict_steps.max())
+    caption = (
+        "How to read it: the residual is how far the state still is from standing still, the largest change"
+        " of"
+        " any unit in one more step of all layers; the energy is what the updates lower. Layer after layer"
+        f" (forward, backward, even-odd) it can only fall. Median residual after {steps} steps: {words}."
+        f" {badge.text}."
+    )
+    alt = f"Residual and energy against step for four orders; median residual at the end: {words}."
+    return draw("fig-residuals", (1, 2), plot, caption, alt, sharey=False)
+
+
+def multistability(outcomes, badge):
+    """What attractors from random starts have to do with classes. outcomes: {model: [Result]}."""
+
+    def plot(ax):
+        for k, (model, results) in enumerate(outcomes.items()):
+            for line, metric in enumerate(reversed(QUESTIONS)):
+                for i, table in enumerate(rows(results, metric)):
+                    row = table.iloc[0]
+                    y = line + 0.22 * (0.5 - k) + 0.07 * (i - (len(results) - 1) / 2)
+                    error = [[row.value - row.low], [row.high - row.value]]
+                    label = NAMES[model] if line == 0 and i == 0 else None
+                    ax.errorbar(
+                        row.value, y, xerr=error, fmt="o", color=COLOURS[model], markersize=4, label=label
+                    )
+        ax.set_yticks(range(len(QUESTIONS)), list(reversed(QUESTIONS.values())))
+        ax.set(xlim=(-0.02, 1.02))
+        ax.xaxis.set_major_formatter(PercentFormatter(1.0))
+        ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.4, 1.14), ncols=2)
+
+    first = next(iter(outcomes.values()))[0]
+    starts = first.settings["sizes"]["starts"]
+    counts = {m: [t.iloc[0].value for t in rows(rs, "attractors")] for m, rs in outcomes.items()}
+    words = ", ".join(f"{NAMES[m]} {sum(c) / len(c):.1f}" for m, c in counts.items())
+    caption = (
+        f"How to read it: every image is settled from zero and from {starts} random states; attractors are"
+        f" different when some unit differs by more than 0.01. Found in {starts + 1} starts, on average:"
+        f" {words}."
+        f" Below, shares with 95 % intervals, one dot a network; {badge.text}."
+    )
+    shares = "; ".join(
+        f"{NAMES[m]}: "
+        + ", ".join(f"{metric} {rows(rs, metric)[0].iloc[0].value:.0%}" for metric in QUESTIONS)
+        for m, rs in outcomes.items()
+    )
+    alt = f"Dot plot of what attractors share, for {shares}."
+    return draw("fig-attractors", (1, 1), plot, caption, alt, width=8.5, height=3.8)
+
+
+def landscape(outcomes, badge):
+    """Energy of the equilibrium along the path of an attack and along a random path. outcomes: {model:
+    [Result]}, drawn from the first network of each.
+    """
+
+    def plot(axes):
+        for ax, (model, results) in zip(axes, outcomes.items(), strict=True):
+            for kind, colour in (("attack", COLOURS["cnn"]), ("random", "#595959")):
+                energy = results[0].arrays[f"energy_{kind}"]
+                risen = energy - energy[0]
+                share = np.linspace(0, 1, len(energy))
+                low, middle, high = np.quantile(risen, (0.25, 0.5, 0.75), axis=1)
+                ax.plot(share, middle, color=colour, linewidth=1.8, marker="o", markersize=3)
+                ax.fill_between(share, low, high, color=colour, alpha=0.15, linewidth=0)
+                ax.annotate(
+                    "towards the attacked image" if kind == "attack" else "in a random direction",
+                    (share[-1], middle[-1]),
+                    xytext=(-4, 10 if kind == "attack" else -16),
+                    textcoords="offset points",
+                    ha="right",
+                    color=colour,
+                    weight="bold",
+                )
+            ax.set(xlabel="way along the path", title=NAMES[model])
+            ax.xaxis.set_major_formatter(PercentFormatter(1.0))
+        axes[0].set_ylabel("energy above that of the clean image")
+
+    numbers = "; ".join(
+        f"{NAMES[m]} {kind} {rows(rs, 'barrier', attack=kind)[0].iloc[0].value:.1f}"
+        for m, rs in outcomes.items()
+        for kind in ("attack", "random")
+    )
+    epsilon = next(iter(outcomes.values()))[0].settings["sizes"]["epsilon"]
+    caption = (
+        f"How to read it: an image walks straight to its attacked copy (ℓ2 PGD, ε = {epsilon:g}) and settles"
+        " from"
+        " zero at every point; the control walks as far in a random direction, and the right panel does both"
+        " in"
+        " a network whose landscape was never trained. A hill between the ends is a barrier between"
+        " attractors"
+        f" (medians and quartiles over images). Median barrier: {numbers}. {badge.text}."
+    )
+    alt = f"Energy along paths. Median barrier: {numbers}."
+    return draw("fig-landscape", (1, 2), plot, caption, alt, height=3.6)
