@@ -45,6 +45,7 @@ def execute(slug, out, parameters=None, progress=True):
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}")
     os.environ["MPLBACKEND"] = "agg"
+    os.environ["EPLIB_STATIC"] = "1"  # explorers that need no kernel
     try:
         papermill.execute_notebook(
             str(source),

@@ -1,11 +1,11 @@
 """What a chapter calls for its numbers: parameters checked, networks and results found or computed."""
 
 import html
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from eplib import attacks, checkpoints, data, measurements, results, scales, training
+from eplib import attacks, checkpoints, data, measurements, results, scales, settling, training
 from eplib.checks import InputError, one_of
 from eplib.pictures import NAMES
 
@@ -105,6 +105,36 @@ def networks(shown, model):
 def outcomes(shown, models, attack):
     """{model: [Result, one a seed]} of a measurement, stored or measured now."""
     return {m: [measurements.stored_or_measured(c, attack) for c in networks(shown, m)] for m in models}
+
+
+def first_seed(shown):
+    """The same with its first seed alone."""
+    return replace(shown, seeds=shown.seeds[:1])
+
+
+def with_control(shown, study):
+    """Outcomes of a study of equilibria for the EP-CNN of every seed, and for one network with untrained
+    convolutions.
+    """
+    control = outcomes(first_seed(shown), ("twin-untrained",), study)
+    return outcomes(shown, ("ep-cnn",), study) | control
+
+
+def trained_by_each_estimator(shown):
+    """{model: [Checkpoint]}: the EP-CNN of every seed, and one network for every other estimator."""
+    others = ("ep-cnn-live", "twin-one-sided", "twin-adjoint", "twin-bptt")
+    return {"ep-cnn": networks(shown, "ep-cnn")} | {m: networks(first_seed(shown), m) for m in others}
+
+
+def settling_inputs(shown, among=300, count=4):
+    """What `explorers.settling` takes: the first network of `shown`, `count` instructive ones of its first
+    `among` test images (`eplib.settling.examples`), their labels and the class names.
+    """
+    test = data.load(shown.dataset, "test")
+    net = networks(shown, "ep-cnn")[0].net
+    images, labels = data.as_float(test.images[:among]), test.labels[:among]
+    chosen = settling.examples(net, images, labels, count)
+    return net, images[chosen], labels[chosen], test.classes
 
 
 def badge(outcomes):

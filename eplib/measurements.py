@@ -31,6 +31,8 @@ def settings_of(checkpoint, measurement, images=None, epsilons=None):
             )
         sizes = dict(size.studies[measurement])
         planned = sizes.pop("images")
+        if measurement == "estimators":
+            sizes["trained_with"] = _nudges(record)
     else:
         planned = size.attack.images_for(measurement)
     settings = {
@@ -61,6 +63,17 @@ def settings_of(checkpoint, measurement, images=None, epsilons=None):
         "gradient": "unrolled" if recurrent else "autograd",
         "random_start": False,
     }
+
+
+def _nudges(record):
+    """[β, nudged steps, arg-max] that a network was trained with at the end."""
+    try:
+        recipe = record["training"]["recipe"]
+        return [recipe["beta"], recipe["phases"][-1][2], recipe["arg_max"]]
+    except (KeyError, IndexError, TypeError) as error:
+        raise InputError(
+            f"the record of {record['model']} does not say how it was nudged in training: train it again"
+        ) from error
 
 
 def measure(checkpoint, measurement, images=None, epsilons=None, progress=True, device=None):

@@ -71,10 +71,21 @@ def settings(dataset, model):
     """{setting: value} of how the paper trained and evaluated a model, values by `parse`. Raises InputError
     for an unknown data set or model.
     """
+    rows = _settings_rows(dataset, model)
+    return {setting: parse(value) for setting, value in zip(rows.setting, rows.value, strict=True)}
+
+
+def settings_sources(dataset, model):
+    """{setting: where in the authors' repository its value stands}, as `settings`."""
+    rows = _settings_rows(dataset, model)
+    return dict(zip(rows.setting, rows.source, strict=True))
+
+
+def _settings_rows(dataset, model):
     rows = pd.read_csv(FOLDER / "settings.csv", dtype=str, keep_default_na=False)
     for column, value in (("dataset", dataset), ("model", model)):
         rows = rows[rows[column] == one_of(column, value, rows[column].unique())]
-    return {setting: parse(value) for setting, value in zip(rows.setting, rows.value, strict=True)}
+    return rows
 
 
 def parse(text):

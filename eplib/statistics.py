@@ -1,6 +1,6 @@
 """Intervals and tests: thin calls of scipy."""
 
-from scipy.stats import binomtest
+from scipy.stats import binomtest, wilcoxon
 
 
 def wilson(successes, n, confidence=0.95):
@@ -16,6 +16,13 @@ def mcnemar(first, second):
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     discordant = only_first + only_second
     return float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
+
+
+def signed_rank(first, second):
+    """Two-sided Wilcoxon signed-rank test on pairs of numbers: p that their differences are as often and as
+    far above 0 as below. 1.0 when they never differ.
+    """
+    return float(wilcoxon(first, second).pvalue) if (first != second).any() else 1.0
 
 
 def holm(p_values):

@@ -141,15 +141,17 @@ def landscape(net, images, labels, sizes, progress=True):
 
 def estimators(net, images, labels, sizes, progress=True):
     """How well every estimator's weight gradient agrees with the adjoint (β → 0) of the same free state,
-    layer by layer, in float64. sizes: steps (of the free phase), adjoint_sweeps, batch.
+    layer by layer, in float64. sizes: steps (of the free phase), adjoint_sweeps, batch, trained_with (β,
+    nudged steps, arg-max).
 
     Rows: metric "cosine" and "norm_ratio" in the columns layer (1 … L, and "read-out"), estimator, beta,
     nudged_steps, arg_max: the median over batches, low and high the smallest and the largest; n the batches.
     """
     net = copy.deepcopy(net).double()
     batches = list(zip(images.double().split(sizes["batch"]), labels.split(sizes["batch"]), strict=True))
-    cases = [("bptt", None, None, None)]
+    cases, trained = [("bptt", None, None, None)], tuple(sizes["trained_with"])
     cases += [("centred", b, k, a) for b in BETAS for k in NUDGED_STEPS for a in ("live", "frozen")]
+    cases += [] if ("centred", *trained) in cases else [("centred", *trained)]
     cases += [("one-sided", b, NUDGED_STEPS[-1], "frozen") for b in BETAS]
     compared, right = {case: [] for case in cases}, []
     for x, y in _bar(batches, "estimators", progress):

@@ -174,7 +174,11 @@ def _epoch(net, recipe, validation, phase, iteration, seconds, before):
     if phase is not None:
         report = monitors.states(net, data.as_float(validation[0][:WATCHED]), phase[0])
         share = recipes.learning_rate(recipe, 1.0, iteration, recipe.images_seen // recipe.batch)
-        record |= report | {"warnings": monitors.warnings(report, record["update"], share)}
+        record |= report | {
+            "warnings": monitors.warnings(
+                report, record["update"], share, record["validation_accuracy"], net.classes
+            )
+        }
     return record
 
 

@@ -50,13 +50,11 @@ def more_robust(ep_results, cnn_results, norm):
     networks = "undecided"
     if max(p_values) < LEVEL and (min(leads) > 0 or max(leads) < 0):
         networks = "supported" if min(leads) > 0 else "contradicted"
-    dataset = ep_results[0].settings["dataset"]
-    enough = dataset in PAPER_DATASETS and len(pairs) >= SEEDS_FOR_METHOD
     epsilon = _nearest(ep_results[0], target)
     return Verdict(
         networks,
-        networks if enough else "undecided",
-        _sentence(pairs, p_values, norm, epsilon, networks, dataset, enough),
+        method_word(networks, ep_results),
+        _sentence(pairs, p_values, norm, epsilon, networks) + about_the_method(networks, ep_results),
         f"The word for these networks changes when, at {NORMS[norm]} ε = {epsilon:.3g}, one pair"
         f" no longer differs in the same direction with p < {LEVEL}. The word for the method needs"
         f" {SEEDS_FOR_METHOD} seeds on CIFAR images.",
@@ -114,23 +112,37 @@ def _outcomes(result, target):
     return result.correct[result.settings["epsilons"].index(_nearest(result, target))]
 
 
-def _sentence(pairs, p_values, norm, epsilon, networks, dataset, enough):
+def _sentence(pairs, p_values, norm, epsilon, networks):
     ep, cnn = (np.mean([pair[i].mean() for pair in pairs]) for i in (0, 1))
-    many = len(pairs) > 1
-    start = (
+    return (
         f"For these networks: {networks}. Under PGD with {NORMS[norm]} ε = {epsilon:.3g} the"
         f" EP-CNN keeps {ep:.1%} of {len(pairs[0][0])} test images right and the CNN {cnn:.1%}"
         + (
             f" (means of {len(pairs)} seeds; largest adjusted p {max(p_values):.2g})."
-            if many
+            if len(pairs) > 1
             else f" (one seed; p {p_values[0]:.2g})."
         )
     )
-    if enough:
-        return start + f" For the method: {networks} ({len(pairs)} seeds on the paper's kind of images)."
+
+
+def method_word(networks, results):
+    """The word for the method: that for these networks where seeds and images suffice, else undecided."""
+    return "undecided" if _reasons(results) else networks
+
+
+def about_the_method(networks, results):
+    """What results say about the method, as the end of a sentence."""
+    reasons = _reasons(results)
+    if reasons:
+        return f" For the method: undecided ({' and '.join(reasons)})."
+    return f" For the method: {networks} ({len(results)} seeds on the paper's kind of images)."
+
+
+def _reasons(results):
+    """Why results, one a seed, cannot speak about the method; [] when they can."""
     reasons = []
-    if dataset not in PAPER_DATASETS:
+    if results[0].settings["dataset"] not in PAPER_DATASETS:
         reasons.append("these images are not the paper's")
-    if len(pairs) < SEEDS_FOR_METHOD:
-        reasons.append(f"{len(pairs)} of the {SEEDS_FOR_METHOD} seeds it asks for are there")
-    return start + f" For the method: undecided ({' and '.join(reasons)})."
+    if len(results) < SEEDS_FOR_METHOD:
+        reasons.append(f"{len(results)} of the {SEEDS_FOR_METHOD} seeds it asks for are there")
+    return reasons

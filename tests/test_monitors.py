@@ -4,6 +4,9 @@ from conftest import random_batch, random_net
 
 from eplib import dynamics, monitors
 
+CALM = {"residual": 0.01, "dead": [0.5], "saturated": [0.1]}
+WELL = ({"convs.0.weight": 3e-3}, 1.0, 0.8, 10)  # update, share of the learning rate, accuracy, classes
+
 
 def test_shares_of_silent_and_saturated_units_are_counted():
     net = random_net(gain=3.0)
@@ -26,17 +29,32 @@ def test_shares_of_silent_and_saturated_units_are_counted():
 def test_a_network_that_cannot_learn_is_warned_of(change, word):
     net = random_net()
     images, _ = random_batch(net)
-    assert monitors.warnings(monitors.states(net, images, 30)) == []
+    assert monitors.warnings(monitors.states(net, images, 30), *WELL) == []
     with torch.no_grad():
         change(net)
-    found = monitors.warnings(monitors.states(net, images, 30))
+    found = monitors.warnings(monitors.states(net, images, 30), *WELL)
     assert len(found) >= 3 and all(word in sentence and "layer" in sentence for sentence in found)
 
 
 def test_a_free_phase_that_does_not_converge_is_warned_of():
-    calm = {"residual": 0.01, "dead": [0.5], "saturated": [0.1]}
-    assert monitors.warnings(calm) == []
-    assert "converge" in monitors.warnings(calm | {"residual": 0.9})[0]
+    assert monitors.warnings(CALM, *WELL) == []
+    assert "converge" in monitors.warnings(CALM | {"residual": 0.9}, *WELL)[0]
+
+
+@pytest.mark.parametrize(
+    "update, share, accuracy, word",
+    [
+        (1e-4, 1.0, 0.5, "hardly learns"),
+        (1e-4, 0.1, 0.5, None),  # small because the schedule has lowered the rate
+        (1e-9, 0.001, 0.5, None),
+        (0.05, 1.0, 0.5, "moves by"),
+        (float("nan"), 1.0, 0.5, "moves by"),
+        (3e-3, 1.0, 0.11, "guesses"),
+    ],
+)
+def test_updates_are_judged_at_the_full_learning_rate(update, share, accuracy, word):
+    found = monitors.warnings(CALM, {"convs.0.weight": update}, share, accuracy, 10)
+    assert len(found) == (word is not None) and all(word in sentence for sentence in found)
 
 
 def test_update_sizes_are_relative_to_the_weights():
