@@ -65,7 +65,7 @@ def _measure(options):
     from eplib import checkpoints, measurements, results
 
     checkpoint = checkpoints.load(options.checkpoint)
-    result = measurements.measure(checkpoint, options.attack, options.images, options.epsilon)
+    result = measurements.measure(checkpoint, options.measurement, options.images, options.epsilon)
     folder = Path(options.out) if options.out else results.folders(result.settings["scale"])[0] / "results"
     path = results.save(result, folder)
     columns = ["epsilon", "predict_steps", "order", "value", "low", "high", "n"]
@@ -137,7 +137,11 @@ def _parser():
     train.add_argument("--out", help="folder of the checkpoint (default: data/checkpoints/SCALE)")
     measure = command("measure", _measure, "measure a checkpoint on test images and store the result")
     measure.add_argument("--checkpoint", required=True, help="path of a .safetensors that train wrote")
-    measure.add_argument("--attack", required=True, help="clean, pgd-linf or pgd-l2")
+    measure.add_argument(
+        "--measurement",
+        required=True,
+        help="clean, pgd-linf, pgd-l2, settling, multistability, landscape or estimators",
+    )
     measure.add_argument("--images", type=int, help="how many test images (default: the scale's)")
     measure.add_argument(
         "--epsilon", type=float, action="append", help="a perturbation size; repeat it for more"

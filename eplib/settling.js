@@ -24,8 +24,9 @@ const STYLE = `
 .eplib-settling button { flex: none; width: 5.8em; cursor: pointer; }
 .eplib-settling p { min-height: 2.8em; margin: 0; }
 .eplib-settling .seen { display: flex; flex-wrap: wrap; gap: .8em 1.6em; align-items: center; }
-.eplib-settling .seen .bars { flex: 1 1 16em; display: grid; gap: .1em .4em; align-items: center; list-style: none;
-  grid-template-columns: 1em max-content 3em minmax(3em, 1fr); margin: 0; padding: 0; font-size: .92em; }
+.eplib-settling .seen .bars { flex: 1 1 16em; display: grid; gap: .1em .4em; align-items: center;
+  grid-template-columns: 1em max-content 3em minmax(3em, 1fr); margin: 0; padding: 0; list-style: none;
+  font-size: .92em; }
 .eplib-settling li { display: contents; }
 .eplib-settling li > :nth-child(3) { text-align: right; }
 .eplib-settling i { display: block; height: .75em; background: ${BLUE}; opacity: .55; }
@@ -149,7 +150,7 @@ function settlingExplorer(root, data, ask) {
     const truth = data.classes[entry.truth];
 
     image.value = state.image;
-    hint.textContent = one === two ? `settles as ${one} in both orders`
+    hint.textContent = one === two ? `ends as ${one} in both orders`
       : `settles differently: ${one} in ${data.orders[0][0]} order, ${two} in ${data.orders[1][0]}`;
     order.check(state.order);
     phase.check(state.phase);

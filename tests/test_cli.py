@@ -66,7 +66,7 @@ def test_the_same_training_gives_the_same_weights_and_another_seed_others(traine
 
 
 def test_measure_stores_the_rows_it_prints(trained, tmp_path):
-    status, out, _ = run(*measure(trained, "--attack", "pgd-linf", "--json", "--out", tmp_path))
+    status, out, _ = run(*measure(trained, "--measurement", "pgd-linf", "--json", "--out", tmp_path))
     printed = json.loads(out.splitlines()[-1])
     stored = results.load(printed["result"])
     assert status == 0 and Path(printed["result"]).is_relative_to(tmp_path)
@@ -78,26 +78,26 @@ def test_measure_stores_the_rows_it_prints(trained, tmp_path):
 
 
 def test_images_and_epsilons_can_be_chosen(trained, tmp_path):
-    arguments = measure(trained, "--attack", "pgd-l2", "--images", 7, "--epsilon", 0.5, "--epsilon", 0.25)
+    arguments = measure(trained, "--measurement", "pgd-l2", "--images", 7, "--epsilon", 0.5, "--epsilon", 0.25)
     _, out, _ = run(*arguments, "--json", "--out", tmp_path)
     rows = json.loads(out.splitlines()[-1])["rows"]
     assert [(row["epsilon"], row["n"]) for row in rows] == [(0.25, 7), (0.5, 7)]
 
 
 def test_without_json_the_outcome_is_one_line_each(trained, tmp_path):
-    _, out, _ = run(*measure(trained, "--attack", "clean", "--images", 5, "--out", tmp_path))
+    _, out, _ = run(*measure(trained, "--measurement", "clean", "--images", 5, "--out", tmp_path))
     assert [line.split(": ")[0] for line in out.splitlines()] == ["result", "clean_accuracy", "rows"]
 
 
 def test_results_go_below_eplib_out_by_default(trained, out):
-    run(*measure(trained, "--attack", "clean", "--images", 5))
+    run(*measure(trained, "--measurement", "clean", "--images", 5))
     assert list((out / "results" / "smoke" / "sample" / "clean").glob("cnn-s0-*.json"))
 
 
 @pytest.mark.parametrize(
     "change, match",
     [
-        (["--model", "resnet"], "ep-cnn, cnn"),
+        (["--model", "resnet"], "ep-cnn, ep-cnn-live"),
         (["--dataset", "mnist"], "sample, fashion-mnist, cifar10, cifar100"),
         (["--scale", "huge"], "smoke, quick, cpu, paper"),
         (["--seed", "x"], "--seed"),
@@ -114,15 +114,15 @@ def test_train_refuses_in_one_sentence_and_writes_nothing(tmp_path, change, matc
 @pytest.mark.parametrize(
     "arguments, match",
     [
-        (["--attack", "fgsm"], "clean, pgd-linf, pgd-l2"),
-        ([], "--attack"),
-        (["--attack", "pgd-linf", "--epsilon", "-0.1"], "-0.1"),
-        (["--attack", "pgd-l2", "--epsilon", "nan"], "nan"),
-        (["--attack", "pgd-l2", "--epsilon", "inf"], "inf"),
-        (["--attack", "pgd-l2", "--epsilon", "big"], "big"),
-        (["--attack", "pgd-linf", "--images", "0"], "images = 0"),
-        (["--attack", "clean", "--images", "-5"], "images = -5"),
-        (["--attack", "clean", "--images", "1.5"], "1.5"),
+        (["--measurement", "fgsm"], "clean, pgd-linf, pgd-l2"),
+        ([], "--measurement"),
+        (["--measurement", "pgd-linf", "--epsilon", "-0.1"], "-0.1"),
+        (["--measurement", "pgd-l2", "--epsilon", "nan"], "nan"),
+        (["--measurement", "pgd-l2", "--epsilon", "inf"], "inf"),
+        (["--measurement", "pgd-l2", "--epsilon", "big"], "big"),
+        (["--measurement", "pgd-linf", "--images", "0"], "images = 0"),
+        (["--measurement", "clean", "--images", "-5"], "images = -5"),
+        (["--measurement", "clean", "--images", "1.5"], "1.5"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",
 )
@@ -165,14 +165,14 @@ def test_damaged_checkpoints_are_refused(trained, tmp_path, damage):
         shutil.copy(Path(trained["checkpoint"]).with_suffix(ending), tmp_path)
     path = tmp_path / Path(trained["checkpoint"]).name
     damage(path)
-    refused("measure", "--checkpoint", path, "--attack", "clean", "--out", tmp_path / "out")
+    refused("measure", "--checkpoint", path, "--measurement", "clean", "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])
 def test_a_file_where_a_folder_should_be_is_refused(trained, tmp_path, place):
     (tmp_path / "file").write_text("mine")
-    refused(*measure(trained, "--attack", "clean", "--images", 5), "--out", tmp_path / place, match="file")
+    refused(*measure(trained, "--measurement", "clean", "--images", 5), "--out", tmp_path / place, match="file")
     assert (tmp_path / "file").read_text() == "mine"
 
 

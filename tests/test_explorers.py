@@ -125,9 +125,7 @@ def test_several_wrong_values_at_once_are_all_put_back(live):
 
 
 def test_only_the_live_host_needs_widgets():
-    code = (
-        "import sys; from eplib import explorers; sys.exit({"anywidget", "traitlets"} & sys.modules.keys())"
-    )
+    code = "import sys; from eplib import explorers; sys.exit('anywidget' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
