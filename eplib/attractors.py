@@ -89,8 +89,11 @@ def _numbered(states, settled):
 def nearest_label(vectors, owners, labels):
     """The label of the nearest other vector that belongs to another image, int64 [M] (Euclidean).
 
-    vectors: [M, D]. owners: int64 [M], the image each belongs to. labels: int64 [M].
+    vectors: [M, D]. owners: int64 [M], the image each belongs to. labels: int64 [M]. Raises InputError when
+    all belong to one image.
     """
+    if (owners == owners[0]).all():
+        raise InputError("the vectors of 1 image have no neighbour of another: give 2 or more images")
     distance = torch.cdist(vectors.double(), vectors.double())
     distance[owners[:, None] == owners[None, :]] = float("inf")
     return labels[distance.argmin(dim=1)]

@@ -2,6 +2,8 @@
 along paths of images.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
@@ -39,30 +41,30 @@ def rows(results, metric, **where):
 def free_steps(results, badge):
     """Accuracy against free step: published beside ours, synchronous and in the network's own order."""
     theirs, own = published.free_step_curve(), results[0].settings["order"]
-    other = badge.dataset != "cifar10"
+    other, orders = badge.dataset != "cifar10", tuple(dict.fromkeys(("synchronous", own)))
 
     def plot(axes):
         axes[0].plot(theirs.index, theirs["mean"], color=COLOURS["ep-cnn"], linewidth=1.8)
         axes[0].fill_between(theirs.index, theirs["low"], theirs["high"], color=COLOURS["ep-cnn"], alpha=0.2)
         axes[0].set_title("published, CIFAR-10, synchronous")
-        for order in dict.fromkeys(("synchronous", own)):
-            for i, table in enumerate(rows(results, "accuracy", order=order)):
-                x, y = table.predict_steps.tolist(), table.value.tolist()
-                axes[1].plot(x, y, "--" if other else "-", color=ORDER_COLOURS[order], linewidth=1.5)
-                axes[1].fill_between(x, table.low, table.high, color=ORDER_COLOURS[order], alpha=0.08)
-                if i == 0:
-                    place = x.index(4 if order == "synchronous" else 2)
-                    axes[1].annotate(
-                        f"{order} order",
-                        (x[place], y[place]),
-                        xytext=(10, -6) if order == "synchronous" else (-6, 18),
-                        textcoords="offset points",
-                        color=ORDER_COLOURS[order],
-                        weight="bold",
-                    )
+        for k, order in enumerate(orders):
+            colour = ORDER_COLOURS[order]
+            for table in rows(results, "accuracy", order=order):
+                x = table.predict_steps
+                axes[1].plot(x, table.value, "--" if other else "-", color=colour, linewidth=1.5)
+                axes[1].fill_between(x, table.low, table.high, color=colour, alpha=0.1, linewidth=0)
+            axes[1].text(  # where no curve that rises comes
+                *(0.97, 0.05 + 0.08 * k),
+                f"{order} order",
+                transform=axes[1].transAxes,
+                ha="right",
+                color=colour,
+                weight="bold",
+            )
         axes[1].set_title(f"ours, {badge.dataset_name}")
         for ax in axes:
             ax.set(xscale="log", xlim=(0.9, 280), ylim=(0, 1), xlabel="free-phase step")
+            ax.xaxis.set_major_formatter("{x:g}")
             ax.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes[0].set_ylabel("test accuracy")
 
@@ -70,13 +72,16 @@ def free_steps(results, badge):
         "How to read it: a network that is asked too early guesses. Left: the paper's EP-CNN, mean and"
         " standard"
         f" deviation of {int(theirs.seeds.max())} seeds. Right: ours, one line a network with 95 % Wilson"
-        f" intervals ({badge.text}), updated all layers at once as in the paper, and in the order it was"
-        " trained with" + ("; dashed, because the images are others than the paper's." if other else ".")
+        f" intervals ({badge.text}), updated all layers at once as in the paper"
+        + (", and in the order it was trained with" if len(orders) > 1 else " and in its training")
+        + ("; dashed, because the images are others than the paper's." if other else ".")
     )
-    alt = "Accuracy against free-phase step. Published: " + _at(theirs["mean"], (3, 10, 60, 250)) + ". Ours: "
-    for order in dict.fromkeys(("synchronous", own)):
-        curve = mean_curve(rows(results, "accuracy", order=order))
-        alt += f"{order} " + _at(curve, (3, 10, 60, 250)) + "; "
+    ours = {order: mean_curve(rows(results, "accuracy", order=order)) for order in orders}
+    alt = (
+        f"Accuracy against free-phase step. Published: {_at(theirs['mean'], (3, 10, 60, 250))}. Ours: "
+        + "; ".join(f"{order} {_at(curve, (3, 10, 60, 250))}" for order, curve in ours.items())
+        + "."
+    )
     return draw("fig-characteristic-time", (1, 2), plot, caption, alt)
 
 
@@ -100,11 +105,14 @@ def residuals(results, badge):
                 ax.plot(curve.index, curve, color=colour, linewidth=1.6, label=order)
                 if metric == "residual":
                     low, high = (sum(t[c].to_numpy() for t in tables) / len(tables) for c in ("low", "high"))
-                    ax.fill_between(curve.index, np.maximum(low, 1e-9), high, color=colour, alpha=0.08)
-        axes[0].set(xscale="log", yscale="log", ylim=(1e-7, 2), title="residual (median and quartiles)")
+                    ax.fill_between(
+                        curve.index, np.maximum(low, 1e-9), high, color=colour, alpha=0.1, linewidth=0
+                    )
+        axes[0].set(xscale="log", yscale="log", ylim=(3e-8, 2), title="residual (median and quartiles)")
         axes[1].set(xscale="log", title="energy ‖s‖² − Φ (median)")
         for ax in axes:
             ax.set_xlabel("free-phase step")
+            ax.xaxis.set_major_formatter("{x:g}")
         axes[1].legend(frameon=False, title="order of updates")
 
     last = {o: mean_curve(rows(results, "residual", order=o)).iloc[-1] for o in ORDER_COLOURS}
@@ -129,16 +137,16 @@ def multistability(outcomes, badge):
             for line, metric in enumerate(reversed(QUESTIONS)):
                 for i, table in enumerate(rows(results, metric)):
                     row = table.iloc[0]
-                    y = line + 0.22 * (0.5 - k) + 0.07 * (i - (len(results) - 1) / 2)
+                    y = line + 0.34 * (0.5 - k) + 0.1 * (i - (len(results) - 1) / 2)
                     error = [[row.value - row.low], [row.high - row.value]]
                     label = NAMES[model] if line == 0 and i == 0 else None
                     ax.errorbar(
                         row.value, y, xerr=error, fmt="o", color=COLOURS[model], markersize=4, label=label
                     )
         ax.set_yticks(range(len(QUESTIONS)), list(reversed(QUESTIONS.values())))
-        ax.set(xlim=(-0.02, 1.02))
+        ax.set(xlim=(-0.02, 1.02), xlabel="share")
         ax.xaxis.set_major_formatter(PercentFormatter(1.0))
-        ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.4, 1.14), ncols=2)
+        ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(outcomes))
 
     first = next(iter(outcomes.values()))[0]
     starts = first.settings["sizes"]["starts"]
@@ -147,15 +155,18 @@ def multistability(outcomes, badge):
     caption = (
         f"How to read it: every image is settled from zero and from {starts} random states; attractors are"
         f" different when some unit differs by more than 0.01. Found in {starts + 1} starts, on average:"
-        f" {words}."
-        f" Below, shares with 95 % intervals, one dot a network; {badge.text}."
+        f" {words}. Shown are shares with 95 % intervals, one dot a network;"
+        f" {replace(badge, n=len(first.image_ids)).text}."
     )
-    shares = "; ".join(
+    shares = ". ".join(
         f"{NAMES[m]}: "
-        + ", ".join(f"{metric} {rows(rs, metric)[0].iloc[0].value:.0%}" for metric in QUESTIONS)
+        + "; ".join(
+            f"{' '.join(question.split())} {sum(t.iloc[0].value for t in rows(rs, metric)) / len(rs):.0%}"
+            for metric, question in QUESTIONS.items()
+        )
         for m, rs in outcomes.items()
     )
-    alt = f"Dot plot of what attractors share, for {shares}."
+    alt = f"Dot plot of shares, means over networks. {shares}."
     return draw("fig-attractors", (1, 1), plot, caption, alt, width=8.5, height=3.8)
 
 
@@ -171,27 +182,23 @@ def landscape(outcomes, badge):
                 risen = energy - energy[0]
                 share = np.linspace(0, 1, len(energy))
                 low, middle, high = np.quantile(risen, (0.25, 0.5, 0.75), axis=1)
-                ax.plot(share, middle, color=colour, linewidth=1.8, marker="o", markersize=3)
+                label = "towards the attacked image" if kind == "attack" else "in a random direction"
+                ax.plot(share, middle, color=colour, linewidth=1.8, marker="o", markersize=3, label=label)
                 ax.fill_between(share, low, high, color=colour, alpha=0.15, linewidth=0)
-                ax.annotate(
-                    "towards the attacked image" if kind == "attack" else "in a random direction",
-                    (share[-1], middle[-1]),
-                    xytext=(-4, 10 if kind == "attack" else -16),
-                    textcoords="offset points",
-                    ha="right",
-                    color=colour,
-                    weight="bold",
-                )
             ax.set(xlabel="way along the path", title=NAMES[model])
             ax.xaxis.set_major_formatter(PercentFormatter(1.0))
         axes[0].set_ylabel("energy above that of the clean image")
+        handles, labels = axes[0].get_legend_handles_labels()
+        axes[0].figure.legend(handles, labels, frameon=False, loc="outside upper center", ncols=2)
 
     numbers = "; ".join(
         f"{NAMES[m]} {kind} {rows(rs, 'barrier', attack=kind)[0].iloc[0].value:.1f}"
         for m, rs in outcomes.items()
         for kind in ("attack", "random")
     )
-    epsilon = next(iter(outcomes.values()))[0].settings["sizes"]["epsilon"]
+    first = next(iter(outcomes.values()))[0]
+    epsilon = first.settings["sizes"]["epsilon"]
+    shown = replace(badge, n=len(first.image_ids), seeds=(first.settings["seed"],))
     caption = (
         f"How to read it: an image walks straight to its attacked copy (ℓ2 PGD, ε = {epsilon:g}) and settles"
         " from"
@@ -199,7 +206,7 @@ def landscape(outcomes, badge):
         " in"
         " a network whose landscape was never trained. A hill between the ends is a barrier between"
         " attractors"
-        f" (medians and quartiles over images). Median barrier: {numbers}. {badge.text}."
+        f" (medians and quartiles over images). Median barrier: {numbers}. {shown.text}."
     )
     alt = f"Energy along paths. Median barrier: {numbers}."
-    return draw("fig-landscape", (1, 2), plot, caption, alt, height=3.6)
+    return draw("fig-landscape", (1, 2), plot, caption, alt, height=3.9)

@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from eplib import data, files, results, scales, studies, training
-from eplib.checks import InputError
+from eplib.checks import InputError, one_of
 from eplib.snapshots import Snapshot
 
 # what is turned, and to what: factors on the recipe's learning rates and gains, or the value itself
@@ -39,7 +39,12 @@ def settings_of(scale, dataset, seed):
         "dataset": dataset,
         "seed": seed,
         "images": size.studies["failures"]["images"],
-        "network": {"channels": row.channels, "paddings": row.paddings, "order": row.order},
+        "network": {
+            "channels": row.channels,
+            "paddings": row.paddings,
+            "steps": row.steps,
+            "order": row.order,
+        },
         "recipe": asdict(recipe),
         "turned": [["nothing", 1.0], *([name, v] for name, values in TURNED.items() for v in values)],
     }
@@ -100,12 +105,14 @@ def provoke(scale, dataset, seed, turned, to, train):
 
 
 def changed(recipe, turned, to):
-    """The recipe with one setting turned."""
+    """The recipe with one setting turned; "nothing" leaves it as it is. InputError for other names."""
+    one_of("setting", turned, ("nothing", *TURNED))
     (until, free, nudged), *_ = recipe.phases
     if turned == "learning rates":
         return replace(recipe, learning_rates=tuple(to * rate for rate in recipe.learning_rates))
     if turned == "gains":
-        return replace(recipe, gains=tuple(to * gain for gain in recipe.gains))
+        gains = recipe.gains or (1.0,) * (len(recipe.learning_rates) - 1)  # one a convolution
+        return replace(recipe, gains=tuple(to * gain for gain in gains))
     if turned == "free steps":
         return replace(recipe, phases=((until, to, nudged),))
     if turned == "β":

@@ -61,6 +61,19 @@ class Trace:
     def logits(self):
         return self.phase.logits()
 
+    @property
+    def bytes(self):
+        """How many bytes are kept for the backward pass (unrolled)."""
+        kept = [
+            t
+            for group in self.phase.tape
+            for u in group
+            for t in (u.slope, u.below, u.above)
+            if t is not None
+        ]
+        storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in kept}
+        return sum(storages.values())
+
     def rows(self, which):
         """The trace of some images only (adjoint; `which` is bool [N])."""
         phase = Phase(

@@ -34,6 +34,7 @@ def weight_gradients(
     arg_max="live",
     loss="cross-entropy",
     generator=None,
+    dtype=None,
 ):
     """Gradient of the batch-mean loss for every parameter, {name: tensor}, as handed to the optimiser.
 
@@ -41,8 +42,9 @@ def weight_gradients(
     of the free phase, by default the network's own; the nudged phases are synchronous when it is, otherwise
     backward. nudged_steps: of each nudged phase, or sweeps of the adjoint. arg_max: "live" (the paper:
     pooling winners move during the nudged phases) or "frozen" at the free state. loss: "cross-entropy" or
-    "squared-error" (½‖logits − onehot‖²). generator: draws the sign of "random-sign". Raises InputError for
-    arguments that do not fit.
+    "squared-error" (½‖logits − onehot‖²). generator: draws the sign of "random-sign". dtype: of the states
+    and of the convolutions that move them (16 bits for speed: not for adjoint and bptt); the gradient is
+    accumulated in the network's precision. Raises InputError for arguments that do not fit.
     """
     one_of("estimator", estimator, ESTIMATORS)
     one_of("arg_max", arg_max, ("live", "frozen"))
@@ -53,17 +55,39 @@ def weight_gradients(
         raise InputError(
             f"beta = {beta}, nudged_steps = {nudged_steps}: give beta above 0 and 1 step or more"
         )
-    order = order or net.order
-    image = drive(net, images)
-    free = free_phase(net, image, net.steps if free_steps is None else free_steps, order, estimator == "bptt")
+    if dtype is not None and estimator in ("adjoint", "bptt"):
+        raise InputError(
+            f"dtype = {dtype} with estimator {estimator!r}: only nudged phases may run in 16 bits"
+        )
     if estimator == "random-sign":
         beta = beta if torch.rand((), generator=generator) < 0.5 else -beta
+    steps, order = net.steps if free_steps is None else free_steps, order or net.order
+    return compute(net, images, labels, estimator, beta, steps, nudged_steps, order, arg_max, loss, dtype)
+
+
+@torch.no_grad()
+def compute(
+    net,
+    images,
+    labels,
+    estimator,
+    beta,
+    free_steps,
+    nudged_steps,
+    order,
+    arg_max,
+    loss="cross-entropy",
+    dtype=None,
+):
+    """`weight_gradients` without its checks, and without a read from the device: it can be captured."""
+    image = drive(net, images)
+    free = free_phase(net, image, free_steps, order, estimator == "bptt", dtype)
     return estimate(net, image, free, labels, estimator, beta, nudged_steps, order, arg_max, loss)
 
 
-def free_phase(net, image, steps, order, taped=False):
+def free_phase(net, image, steps, order, taped=False, dtype=None):
     """The `Phase` after `steps` free steps from zero; taped, with all that BPTT needs."""
-    free = Phase(net, image)
+    free = Phase(net, image, dtype=dtype)
     free.tape, free.keep_states = ([], True) if taped else (None, False)
     for _ in range(steps):
         free.step(groups(order, len(net.convs)))
@@ -85,9 +109,9 @@ def nudge(net, image, free, labels, betas, steps, order, arg_max, loss):
     def repeat(x):
         return torch.cat([x] * len(betas))
 
-    strengths = net.mean.new_tensor(betas).repeat_interleave(len(labels))
+    strengths = torch.cat([net.mean.new_full((len(labels),), beta) for beta in betas])
     pull = Nudge(net, repeat(labels), strengths, loss)
-    phase = Phase(net, Drive(*(repeat(x) for x in image)), [repeat(s) for s in free.states], pull)
+    phase = Phase(net, Drive(*(repeat(x) for x in image)), [repeat(s) for s in free.states], pull, free.dtype)
     if arg_max == "frozen":
         phase.frozen = [repeat(free.codes(l)) for l in range(len(net.convs))]
     for _ in range(steps):
@@ -98,11 +122,12 @@ def nudge(net, image, free, labels, betas, steps, order, arg_max, loss):
 def contrast(net, image, nudged, free, betas):
     """The estimate from nudged phases: of two, their difference; of one, its difference to the free state."""
     count = len(image.image)
+    precise = net.mean.dtype
     if len(betas) == 2:
-        states = nudged.states
+        states = [s.to(precise) for s in nudged.states]
         codes = [nudged.codes(l) for l in range(len(states))]
     else:
-        states = [torch.cat([a, b]) for a, b in zip(nudged.states, free.states, strict=True)]
+        states = [torch.cat([a, b]).to(precise) for a, b in zip(nudged.states, free.states, strict=True)]
         kept = nudged.frozen or [free.codes(l) for l in range(len(states))]
         codes = [torch.cat([nudged.codes(l), kept[l]]) for l in range(len(states))]
     weight = net.mean.new_full((2 * count, 1, 1, 1), -1.0 / (len(betas) * betas[0] * count))
@@ -116,7 +141,7 @@ def contrast(net, image, nudged, free, betas):
         else:
             found[f"convs.{l}.weight"] = _weight(conv, states[l - 1], signed, codes[l])
     error = nudged.nudge.error(nudged.logits()) / len(nudged.states[-1])
-    return _complete(net, found, error, nudged.states[-1])
+    return _complete(net, found, error, nudged.states[-1].to(precise))
 
 
 def _differentiated(net, image, free, labels, loss, estimator, sweeps):

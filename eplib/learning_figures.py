@@ -2,7 +2,8 @@
 failures.
 """
 
-from matplotlib.ticker import PercentFormatter
+import numpy as np
+from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
 
 from eplib.pictures import COLOURS, NAMES, draw
 
@@ -12,7 +13,10 @@ LINES = {("frozen", "-"): COLOURS["ep-cnn"], ("live", "--"): COLOURS["cnn"]}
 def agreement(result, badge):
     """Cosine of centred EP's weight gradient with the adjoint's by layer, β, nudged steps and arg-max."""
     table = result.table[(result.table.metric == "cosine") & (result.table.estimator == "centred")]
-    layers, steps = table.layer.unique(), sorted(table.nudged_steps.unique())
+    layers, betas = table.layer.unique(), table.groupby("nudged_steps").beta.nunique()
+    steps = sorted(betas.index[betas == betas.max()])  # of all β, not of training's alone
+
+    lowest = table.value.min()
 
     def plot(axes):
         for ax, layer in zip(axes, layers, strict=True):
@@ -22,7 +26,7 @@ def agreement(result, badge):
                         (table.layer == layer) & (table.arg_max == arg_max) & (table.nudged_steps == k)
                     ]
                     rows = rows.sort_values("beta")
-                    label = f"{arg_max} arg-max, {k:.0f} nudged steps"
+                    label = f"{arg_max} arg-max, {k:.0f} steps"
                     ax.plot(
                         rows.beta,
                         rows.value,
@@ -33,14 +37,18 @@ def agreement(result, badge):
                         markersize=3,
                         label=label,
                     )
-            ax.set(xscale="log", ylim=(-0.1, 1.05), xlabel="β", title=_layer(layer))
+            ax.set(xscale="log", ylim=(min(0.0, lowest) - 0.05, 1.05), xlabel="β", title=_layer(layer))
+            ax.xaxis.set_major_formatter("{x:g}")
         axes[0].set_ylabel("cosine with the adjoint")
-        axes[0].legend(frameon=False, fontsize=7.5, loc="lower left")
+        handles, labels = axes[0].get_legend_handles_labels()
+        axes[0].figure.legend(handles, labels, frameon=False, loc="outside upper center", ncols=4)
 
+    n = int(table.n.max())
     caption = (
         "How to read it: 1 means that Equilibrium Propagation points exactly along the gradient that implicit"
-        " differentiation gives at the same free state; each panel is a layer's weights. Medians over"
-        f" {int(table.n.max())} batches, float64, centred estimator, {badge.text}."
+        " differentiation gives at the same free state; each panel is a layer's weights, each line a number"
+        " of nudged steps. Medians over"
+        f" {n} batch{'es' if n > 1 else ''}, float64, centred estimator, {badge.text}."
     )
     best, worst = table.loc[table.value.idxmax()], table.loc[table.value.idxmin()]
     alt = (
@@ -49,7 +57,7 @@ def agreement(result, badge):
         f" {best.beta:g}, {best.arg_max}), lowest {worst.value:.3f} ({_layer(worst.layer)}, β {worst.beta:g},"
         f" {worst.arg_max})."
     )
-    return draw("fig-agreement", (1, len(layers)), plot, caption, alt, width=11.0, height=3.3)
+    return draw("fig-agreement", (1, len(layers)), plot, caption, alt, width=11.0, height=3.6)
 
 
 def _layer(layer):
@@ -68,7 +76,8 @@ def training_curves(networks, badge):
                 label = NAMES[model] if i == 0 else None
                 ax.plot(x, y, color=COLOURS[model], marker="o", markersize=3, linewidth=1.6, label=label)
         ax.set(xlabel="training images seen", ylabel="validation accuracy")
-        ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+        ax.xaxis.set_major_formatter("{x:,.0f}")
+        ax.yaxis.set_major_formatter(lambda y, place: f"{100 * y:.4g}%")
         ax.legend(frameon=False)
 
     last = {
@@ -92,26 +101,32 @@ def monitors(checkpoint, badge):
     history = checkpoint.record["training"]["history"]
     epochs = [h["epoch"] for h in history]
     shades = ["#08306b", "#2171b5", "#6baed6", "#9ecae1"]
+    decade = np.log10([max(h["residual"], 1e-8) for h in history])
 
     def plot(axes):
         axes[0].plot(
             epochs, [h["residual"] for h in history], color=COLOURS["ep-cnn"], marker="o", markersize=3
         )
         axes[0].set(title="residual (median)", yscale="log")
+        axes[0].set_ylim(10 ** np.floor(decade.min() - 0.01), 10 ** np.ceil(decade.max() + 0.01))
+        axes[0].yaxis.set_minor_formatter(NullFormatter())
         for ax, name in zip(axes[1:3], ("dead", "saturated"), strict=True):
             for l in range(len(history[0][name])):
                 y = [h[name][l] for h in history]
-                ax.plot(epochs, y, color=shades[l % 4], marker="o", markersize=3, label=f"layer {l + 1}")
-            ax.set(title=f"{name} units", ylim=(0, 1))
+                ax.plot(epochs, y, color=shades[l % 4], marker="o", markersize=3)
+            ax.set(title=f"{name} units", ylim=(-0.02, 1))
             ax.yaxis.set_major_formatter(PercentFormatter(1.0))
-        axes[1].legend(frameon=False, fontsize=8)
         for l, name in enumerate(history[0]["update"]):
             y = [h["update"][name] for h in history]
-            colour = shades[l % 4] if name.startswith("convs") else COLOURS["cnn"]
-            axes[3].plot(epochs, y, color=colour, marker="o", markersize=3)
+            conv = name.startswith("convs")
+            colour, label = (shades[l % 4], f"layer {l + 1}") if conv else (COLOURS["cnn"], "read-out")
+            axes[3].plot(epochs, y, color=colour, marker="o", markersize=3, label=label)
         axes[3].set(title="relative update", yscale="log", ylim=(1e-6, 0.1))
         for ax in axes:
             ax.set_xlabel("epoch")
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        handles, labels = axes[3].get_legend_handles_labels()
+        axes[0].figure.legend(handles, labels, frameon=False, loc="outside upper center", ncols=len(labels))
 
     end = history[-1]
     alt = (
@@ -124,11 +139,11 @@ def monitors(checkpoint, badge):
         " epoch on"
         " held-out images. Dead units stand at 0, saturated at 1; either way they pass no gradient. The"
         " relative"
-        " update (read-out in orange) is the change of a weight tensor in one iteration over its size and"
+        " update is the change of a weight tensor in one iteration over its size and"
         " falls"
         " with the learning rate."
     )
-    return draw("fig-monitors", (1, 4), plot, caption, alt, width=11.0, height=3.0, sharey=False)
+    return draw("fig-monitors", (1, 4), plot, caption, alt, width=11.0, height=3.3, sharey=False)
 
 
 def failures(result, badge):
@@ -142,17 +157,17 @@ def failures(result, badge):
             place, words = len(table) - 1 - y, said[y]
             colour = COLOURS["cnn"] if words else COLOURS["ep-cnn"]
             error = [[row.value - row.low], [row.high - row.value]]
-            ax.errorbar(row.value, place, xerr=error, fmt="X" if words else "o", color=colour, markersize=6)
+            ax.errorbar(row.value, place, xerr=error, fmt="X" if words else "o", color=colour, markersize=7)
             ax.annotate(
                 _short(words[0]) if words else "nothing to report",
                 (1.02, place),
                 xycoords=("axes fraction", "data"),
                 va="center",
-                fontsize=8.5,
+                fontsize=9.5,
                 color=colour,
             )
         ax.set_yticks(range(len(table)), labels[::-1])
-        ax.set(xlabel="test accuracy after the short run", xlim=(0, 1))
+        ax.set(xlabel="test accuracy after the short run", xlim=(-0.02, 1), ylim=(-0.6, len(table) - 0.4))
         ax.xaxis.set_major_formatter(PercentFormatter(1.0))
 
     warned = sum(bool(words) for words in said)
@@ -170,9 +185,14 @@ def failures(result, badge):
 
 
 def _turned(row):
-    factor = row.turned in ("learning rates", "gains")
-    return f"{row.turned} × {row.to:g}" if factor else f"{row.turned} = {row.to:g}"
+    if row.turned in ("learning rates", "gains"):
+        return f"{row.turned} × {row.to:g}" if row.to >= 1 else f"{row.turned} × 1/{1 / row.to:g}"
+    return f"{row.turned} = {row.to:g}"
 
 
 def _short(words):
-    return words if len(words) <= 62 else words[:61].rsplit(" ", 1)[0] + " …"
+    """What is wrong, without the advice and with short names of the weights."""
+    words = words.split(", take ")[0].split(": take ")[0].replace(".weight", "")
+    if words.endswith(": training stopped"):
+        words = f"stopped, {words.split(' with weights ')[0]}"
+    return words if len(words) <= 60 else words[:59].rsplit(" ", 1)[0] + " …"

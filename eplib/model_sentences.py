@@ -29,7 +29,7 @@ SETTINGS = {  # what the paper recorded: how it is called here, and where our re
     ),
     "normalisation_spread": (
         "standard deviations in the normalisation",
-        lambda row: f"{row.recipe.spread:g}",
+        lambda row: _spread(row.recipe),
     ),
     "crop": ("crops filled by", lambda row: row.recipe.crop or "no crops"),
     "initialisation": ("gains on the default initialisation", lambda row: row.recipe.gains or 1),
@@ -53,9 +53,9 @@ def equilibrium_answer(settled, meaning, multistability, badge):
     starts = multistability[0].settings["sizes"]["starts"] + 1
     return Text(
         f"**In one sentence.** Does the accuracy stop changing at free step {model_verdicts.SETTLED_STEP}, as"
-        f" published? For these networks: {WORDS[settled.networks]}; but an image has not one equilibrium,"
-        f" {starts} starts find {sum(counts) / len(counts):.1f} on average, and whether these attractors mean"
-        f" classes is: {WORDS[meaning.networks]} ({badge.dataset_name}, {badge.scale} scale)."
+        f" published? For these networks: {WORDS[settled.networks]}; {starts} starts of an image find"
+        f" {sum(counts) / len(counts):.1f} equilibria on average, and whether these attractors mean classes"
+        f" is: {WORDS[meaning.networks]} ({badge.dataset_name}, {badge.scale} scale)."
     )
 
 
@@ -129,8 +129,8 @@ def estimator_table(result):
     return Text(
         "\n".join(lines)
         + "\n\nCosine with the adjoint's gradient at the same free state, and in brackets its length as a"
-        f" multiple of the adjoint's; medians over {n} batches of {result.settings['sizes']['batch']} images,"
-        " float64."
+        f" multiple of the adjoint's; medians over {n} batch{'es' if n > 1 else ''} of"
+        f" {min(result.settings['sizes']['batch'], len(result.image_ids))} images, float64."
     )
 
 
@@ -149,8 +149,17 @@ def settings_table(shown):
     ]
     for key, (name, ours) in SETTINGS.items():
         value = "live" if key == "pooling" else theirs[key]
-        lines.append(f"| {name} | {_plain(value)} | {_plain(ours(row))} | {sources[key]} |")
+        source = sources[key].replace("*", r"\*")  # or Markdown would take the stars for emphasis
+        lines.append(f"| {name} | {_plain(value)} | {_plain(ours(row))} | {source} |")
     return Text("\n".join(lines))
+
+
+def _spread(recipe):
+    """By how many standard deviations a recipe divides, also where it gives the product as numbers."""
+    if recipe.normalisation is None:
+        return f"{recipe.spread:g}"
+    deviation = published.settings("cifar10", "ep-cnn")["normalisation_std"][0]
+    return f"{recipe.normalisation[1][0] / deviation:g}"
 
 
 def _plain(value):

@@ -24,26 +24,27 @@ def settles(results):
 
     results: of `eplib.studies.settling`, one a seed, synchronous order. These networks: supported when the
     accuracies at steps 60 and 250 differ by at most one point in every network; contradicted when they differ
-    by more in every network and every Holm-adjusted exact McNemar p is below 0.05; otherwise undecided.
+    by more in every network and every Holm-adjusted exact McNemar p is below 0.05; otherwise undecided, also
+    when a study stops before step 250.
     """
-    early, late = (
-        [_at_step(r, goal) for r in results]
-        for goal in (SETTLED_STEP, max(published.free_step_curve().index))
-    )
-    differences = [abs(a.mean() - b.mean()) for a, b in zip(early, late, strict=True)]
-    p_values = holm([mcnemar(a, b) for a, b in zip(early, late, strict=True)])
-    networks = "undecided"
-    if max(differences) <= ONE_POINT:
-        networks = "supported"
-    elif min(differences) > ONE_POINT and max(p_values) < LEVEL:
-        networks = "contradicted"
     curve = published.free_step_curve()["mean"]
+    early, late = ([_at_step(r, goal) for r in results] for goal in (SETTLED_STEP, curve.index[-1]))
+    pairs = list(zip(early, late, strict=True))
+    differences = [abs(int(a.sum()) - int(b.sum())) / len(a) for a, b in pairs]  # one point is 0.01 exactly
+    p_values = holm([mcnemar(a, b) for a, b in pairs])
+    last = min(r.table.predict_steps.max() for r in results)
+    whole, networks = last >= curve.index[-1], "undecided"
+    if whole and max(differences) <= ONE_POINT:
+        networks = "supported"
+    elif whole and min(differences) > ONE_POINT and max(p_values) < LEVEL:
+        networks = "contradicted"
     sentence = (
         f"For these networks: {networks}. The published accuracy no longer changes after free step"
         f" {SETTLED_STEP} ({curve[SETTLED_STEP]:.1%}, and {curve.iloc[-1]:.1%} at step {curve.index[-1]});"
         " ours, in"
         f" the same synchronous order, is {_mean(early):.1%} there and {_mean(late):.1%} at the end (largest"
         f" difference in a network {max(differences):.1%}, {_counted(results)})."
+        + ("" if whole else f" The end is step {last:.0f} here, too early to tell.")
     )
     return Verdict(
         networks,
@@ -144,13 +145,14 @@ def computes_the_gradient(results):
 def failures_are_caught(result):
     """Do the monitors report the runs that fail? A result of `eplib.failures`.
 
-    A run has failed when its accuracy ends at least ten points below that of the unturned run, or when it was
-    stopped. Supported when every failed run was reported and the unturned one was not; contradicted when half
-    or more of the failed runs were not; otherwise undecided, also when no run failed.
+    A run has failed when its accuracy ends at least ten points below that of the unturned run; one that was
+    stopped has no image right. Supported when every failed run was reported and the unturned one was not;
+    contradicted when half or more of the failed runs were not; otherwise undecided, also when no run failed.
     """
     table = result.table[result.table.metric == "accuracy"].reset_index(drop=True)
     said = [bool(words) for words in result.record["said"]]
-    failed = (table.value[0] - table.value >= TEN_POINTS).tolist()
+    right = result.correct.sum(axis=1)
+    failed = ((right[0] - right) / len(result.image_ids) >= TEN_POINTS).tolist()
     missed = [i for i, f in enumerate(failed) if f and not said[i]]
     false = [i for i, f in enumerate(failed) if not f and said[i]]
     networks = "undecided"
@@ -160,7 +162,8 @@ def failures_are_caught(result):
         networks = "contradicted"
 
     def names(places):
-        return ", ".join(f"{table.turned[i]} {table.to[i]:g}" for i in places)
+        runs = [f"{turned} {to:g}" for turned, to in zip(table.turned, table.to, strict=True)]
+        return ", ".join(runs[i] if i else "the unturned run" for i in places)
 
     sentence = (
         f"For these networks: {networks}. Of {len(table) - 1} runs with one setting turned too far,"

@@ -44,18 +44,24 @@ def nudged_order(order):
 class Phase:
     """A batch of states on its way to an equilibrium: the hot path, without checks.
 
-    drive: a `Drive`. states: L tensors, or None for zeros. nudge: None or a `Nudge`. With `tape` set to a
-    list, every group of updates is appended to it for a backward pass; with `keep_states` its inputs too.
+    drive: a `Drive`. states: L tensors, or None for zeros. nudge: None or a `Nudge`. dtype: of states and of
+    the convolutions' weights, by default the network's; with 16 bits convolutions still accumulate in 32, and
+    the read-out stays in the network's precision. With `tape` set to a list, every group of updates is
+    appended to it for a backward pass; with `keep_states` its inputs too.
     """
 
-    def __init__(self, net, drive, states=None, nudge=None):
-        self.layers = [(c.weight, c.bias, c.padding) for c in net.convs]
+    def __init__(self, net, drive, states=None, nudge=None, dtype=None):
+        self.dtype = dtype = dtype or net.mean.dtype
+        self.layers = [(c.weight.to(dtype), c.bias.to(dtype), c.padding) for c in net.convs]
+        self.readout = net.mean.dtype
         self.head = partial(F.linear, weight=net.readout.weight, bias=net.readout.bias)
         self.drive, self.nudge, self.frozen = drive, nudge, None
         self.tape, self.keep_states = None, False
+        self.packed = [None] * len(self.layers)  # codes in one byte, shared by all records of the same ones
         self.silent = [states is None] * len(self.layers)  # an untouched zero state sends nothing down
-        self.states = list(zero_states(net, drive.pooled)) if states is None else list(states)
-        self.below = [(drive.pooled, drive.codes)] + [None] * (len(self.layers) - 1)
+        pooled = drive.pooled.to(dtype)
+        self.states = list(zero_states(net, pooled)) if states is None else [s.to(dtype) for s in states]
+        self.below = [(pooled, drive.codes)] + [None] * (len(self.layers) - 1)
 
     def freeze(self):
         """From now on use the arg-max codes of the present states in every layer."""
@@ -87,7 +93,7 @@ class Phase:
         if l < len(self.layers) - 1:
             return self.pooled(l)[0] if self.silent[l + 1] else self.feedback(l).add_(self.pooled(l)[0])
         u = self.pooled(l)[0]
-        return u if self.nudge is None else u + self.nudge(self.logits()).view_as(u)
+        return u if self.nudge is None else u + self.nudge(self.logits()).view_as(u).to(self.dtype)
 
     def step(self, schedule):
         """One step: every group of layers of `schedule` updates from the states left by the group before."""
@@ -101,15 +107,21 @@ class Phase:
     def record(self, l, u):
         """What the backward pass of one update needs."""
         silent = l == len(self.layers) - 1 or self.silent[l + 1]
-        above = None if silent else compact(self.codes(l + 1), self.states[l])
-        below = None if l == 0 else compact(self.pooled(l)[1], self.states[l - 1])
+        above = None if silent else self.pack(l + 1)
+        below = None if l == 0 else self.pack(l)
         inputs = (self.states[l - 1] if l else None, None if silent else self.states[l + 1])
         return Update(l, (u > 0) & (u < 2), below, above, inputs if self.keep_states else None)
+
+    def pack(self, l):
+        """The present codes of layer l, compact."""
+        if self.packed[l] is None:
+            self.packed[l] = compact(self.codes(l), self.states[l - 1])
+        return self.packed[l]
 
     def put(self, l, state):
         self.states[l], self.silent[l] = state, False
         if l + 1 < len(self.layers):
-            self.below[l + 1] = None
+            self.below[l + 1] = self.packed[l + 1] = None
 
     def restore(self, states, rows):
         """Put the rows (bool [N]) of earlier states back."""
@@ -117,7 +129,7 @@ class Phase:
             self.put(l, torch.where(rows.view(-1, 1, 1, 1), old, self.states[l]))
 
     def logits(self):
-        return self.head(self.states[-1].flatten(1))
+        return self.head(self.states[-1].flatten(1).to(self.readout))
 
     def energy(self):
         """[N]: ‖s‖² − Φ_β(x, s). Its slope is 2 s − ∂Φ_β/∂s, so equilibria are where it stands still, and

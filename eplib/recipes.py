@@ -18,7 +18,8 @@ class Recipe:
     iterations of linear growth. gains: factors on the default initialisation of each convolution.
     normalisation: None (mean and `spread` × standard deviation of the training images), or (mean, std). crop:
     see `eplib.data.augment`. estimator, beta, arg_max: see `eplib.learning.weight_gradients`. phases: (until
-    this share of the run, free steps, nudged steps), so that free phases can grow.
+    this share of the run, free steps, nudged steps), so that free phases can grow. precision: of states and
+    convolutions in the phases, see `eplib.precision`.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class Recipe:
     beta: float = 0.5
     arg_max: str = "frozen"
     phases: tuple = ()
+    precision: str = "float32"
 
 
 def phase_at(recipe, progress):

@@ -94,6 +94,7 @@ _CPU_EP = Recipe(
     crop="edge",
     validation=5000,
     phases=((0.7, 6, 4), (0.9, 12, 6), (1.0, 20, 8)),
+    precision="bfloat16 where native",
 )
 
 
@@ -128,8 +129,8 @@ def _rows(network, ep, cnn, steps, order):
         "ep-cnn": ep,
         "ep-cnn-live": replace(ep, arg_max="live"),
         "twin-one-sided": replace(ep, estimator="one-sided"),
-        "twin-adjoint": replace(ep, estimator="adjoint"),
-        "twin-bptt": replace(ep, estimator="bptt"),
+        "twin-adjoint": replace(ep, estimator="adjoint", precision="float32"),
+        "twin-bptt": replace(ep, estimator="bptt", precision="float32"),
         "twin-untrained": replace(ep, kind="readout"),
     }
     rows = {
@@ -213,7 +214,7 @@ SCALES = {
         Scale(
             "cpu",
             "cifar10",
-            (0, 1, 2),
+            (11, 13, 17, 19, 31),
             _rows(
                 _CPU,
                 _CPU_EP,

@@ -84,7 +84,8 @@ def multistability(net, images, labels, sizes, progress=True):
     states = torch.cat([torch.cat([s[0].flatten(1) for s in p.states], dim=1) for p in parts])
     right = classes[0] == labels
     agree = (classes[1:] == classes[0]) & settled[1:] & settled[0]
-    several = ((classes != classes[0]) & settled & settled[0]).any(dim=0)
+    differ = (classes[:, None] != classes[None]) & settled[:, None] & settled[None]
+    several = differ.any(dim=1).any(dim=0)
     owners = torch.arange(len(labels))
     near = attractors.nearest_label(states, owners, labels) == labels
     near_pixels = attractors.nearest_label(images.flatten(1), owners, labels) == labels
@@ -209,9 +210,8 @@ def share(metric, outcome):
 
 def quartiles(metric, values):
     """A row: the median of a tensor, and its quartiles as low and high."""
-    low, middle, high = torch.quantile(
-        values.double(), values.new_tensor([0.25, 0.5, 0.75]).double()
-    ).tolist()
+    values = values.double()
+    low, middle, high = torch.quantile(values, values.new_tensor([0.25, 0.5, 0.75])).tolist()
     return {"metric": metric, "value": middle, "low": low, "high": high, "n": values.numel()}
 
 

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from eplib import baselines, checkpoints, data, dynamics, learning, monitors, recipes, scales
+from eplib import baselines, checkpoints, data, dynamics, learning, monitors, precision, recipes, scales
+from eplib.captured import Captured
 from eplib.checks import InputError, Interrupted
 from eplib.snapshots import Snapshot
 
@@ -120,7 +121,7 @@ def run(net, recipe, images, labels, validation, seed, history, snapshot, progre
         {"iteration": 0, "history": [], "seconds": 0},
     )
     history += kept["history"]
-    begun = time.perf_counter() - kept["seconds"]
+    gradient, begun = gradient_of(net, recipe), time.perf_counter() - kept["seconds"]
     bar = tqdm(
         total=iterations, initial=kept["iteration"], unit="batch", disable=not progress, desc="training"
     )
@@ -134,7 +135,7 @@ def run(net, recipe, images, labels, validation, seed, history, snapshot, progre
             last = (iteration + 1) % per_epoch == 0 or iteration + 1 == iterations
             phase = recipes.phase_at(recipe, iteration / iterations) if recipe.kind == "ep" else None
             before = {n: p.detach().clone() for n, p in net.named_parameters()} if last else None
-            _step(net, recipe, optimiser, x, labels[batch], phase, iteration, iterations)
+            _step(net, recipe, gradient, optimiser, x, labels[batch], phase, iteration, iterations)
             bar.update()
             seconds = time.perf_counter() - begun
             if last:
@@ -153,9 +154,9 @@ def run(net, recipe, images, labels, validation, seed, history, snapshot, progre
     return time.perf_counter() - begun
 
 
-def _step(net, recipe, optimiser, images, labels, phase, iteration, iterations):
+def _step(net, recipe, gradient, optimiser, images, labels, phase, iteration, iterations):
     net.train()
-    set_gradients(net, recipe, images, labels, phase)
+    gradient(images, labels, phase)
     _refuse_explosion(net, iteration)
     for group in optimiser.param_groups:
         group["lr"] = recipes.learning_rate(recipe, group["base"], iteration, iterations)
@@ -167,6 +168,9 @@ def _epoch(net, recipe, validation, phase, iteration, seconds, before):
     record = {
         "images_seen": (iteration + 1) * recipe.batch,
         "phase": phase,
+        "precision": "float32"
+        if precision.working(recipe.precision, net.mean.device) is None
+        else "bfloat16",
         "validation_accuracy": validation_accuracy(net, *validation, phase),
         "update": monitors.update_sizes(net, before),
         "seconds": round(seconds, 1),
@@ -204,24 +208,27 @@ def _ctrl_c_as_flag():
         signal.signal(signal.SIGINT, previous)
 
 
-def set_gradients(net, recipe, images, labels, phase):
-    """Put the gradient of the batch-mean loss into every parameter's .grad."""
-    if recipe.kind == "ep":
-        gradients = learning.weight_gradients(
-            net,
-            images,
-            labels,
-            recipe.estimator,
-            beta=recipe.beta,
-            free_steps=phase[0],
-            nudged_steps=phase[1],
-            arg_max=recipe.arg_max,
-        )
+def gradient_of(net, recipe):
+    """A function (images, labels, phase) that puts the gradient of the batch-mean loss into every .grad."""
+    if recipe.kind != "ep":
+
+        def by_backprop(images, labels, phase):
+            net.zero_grad()
+            F.cross_entropy(net(images), labels).backward()
+
+        return by_backprop
+    dtype = precision.working(recipe.precision, net.mean.device)
+    rules = {}
+
+    def by_phases(images, labels, phase):
+        if phase not in rules:
+            settings = (recipe.estimator, recipe.beta, *phase, net.order, recipe.arg_max)
+            rules[phase] = Captured(lambda x, y: learning.compute(net, x, y, *settings, dtype=dtype))
+        gradients = rules[phase](images, labels)
         for name, parameter in net.named_parameters():
             parameter.grad = gradients[name]
-    else:
-        net.zero_grad()
-        F.cross_entropy(net(images), labels).backward()
+
+    return by_phases
 
 
 @torch.no_grad()

@@ -1,0 +1,179 @@
+"""Plots of what an EP-CNN costs, from a report of `eplib.costs`, and the words about it."""
+
+from eplib.pictures import COLOURS, NAMES, draw
+from eplib.sentences import Text
+from eplib.verdicts import Verdict
+
+TASKS = ("training", "inference", "input gradient")
+GROWTH = {"steps": "free steps", "batch": "batch", "width": "width (channels of layer 1)", "depth": "layers"}
+GREY = "#595959"
+FASTER = 12.0  # what the fast schedule has to gain over the paper's by autograd, in images a second
+
+
+def rows(report, task):
+    """The rows of one task."""
+    return [r for r in report["rows"] if r["task"] == task]
+
+
+def costs(report):
+    """Milliseconds of one batch for training, inference and an input gradient, by every method."""
+    batch = report["rows"][0]["batch"]
+
+    def plot(axes):
+        for ax, task in zip(axes, TASKS, strict=True):
+            found = sorted(rows(report, task), key=lambda r: -r["milliseconds"])
+            for y, row in enumerate(found):
+                error = [[row["milliseconds"] - row["low"]], [row["high"] - row["milliseconds"]]]
+                ax.errorbar(row["milliseconds"], y, xerr=error, fmt="o", color=_colour(row), markersize=6)
+                if row["floor"]:
+                    ax.plot([row["floor"]], [y], "|", color=GREY, markersize=12)
+            ax.set_yticks(range(len(found)), [_name(r) for r in found])
+            ax.set(xscale="log", title=task, xlabel="milliseconds a batch", ylim=(-0.6, len(found) - 0.4))
+
+    words = "; ".join(
+        f"{r['task']}, {_name(r)}: {r['milliseconds']:.0f} ms" for t in TASKS for r in rows(report, t)
+    )
+    caption = (
+        f"How to read it: further left is cheaper; the scale is logarithmic. One batch of {batch} images,"
+        " median and"
+        f" range of interleaved rounds; {machine(report)}. A grey stroke is the floor: the same arithmetic at"
+        " the"
+        " speed of one large matrix product on this machine."
+    )
+    picture = draw(
+        "fig-costs", (3, 1), plot, caption, f"Costs. {words}.", width=9.0, height=7.0, sharey=False
+    )
+    return picture
+
+
+def growth(report):
+    """Milliseconds of inference while one thing grows."""
+
+    def plot(axes):
+        for ax, (what, label) in zip(axes, GROWTH.items(), strict=True):
+            found = rows(report, f"growth with {what}")
+            x = [_size(r, what) for r in found]
+            ax.plot(x, [r["milliseconds"] for r in found], color=COLOURS["ep-cnn"], marker="o", markersize=4)
+            ax.plot(x, [r["floor"] for r in found], "--", color=GREY, linewidth=1.2)
+            ax.set(xscale="log", yscale="log", xlabel=label)
+            ax.set_xticks(x, [f"{v:g}" for v in x])
+            ax.minorticks_off()
+        axes[0].set_ylabel("milliseconds a batch")
+
+    first, last = (rows(report, "growth with steps")[i] for i in (0, -1))
+    caption = (
+        "How to read it: inference of an EP-CNN in forward order, one thing growing and the rest as above;"
+        " dashed, the"
+        f" floor. From {first['steps']} to {last['steps']} steps the time grows from"
+        f" {first['milliseconds']:.0f} to"
+        f" {last['milliseconds']:.0f} ms a batch; {machine(report)}."
+    )
+    alt = []
+    for what, label in GROWTH.items():
+        found = rows(report, f"growth with {what}")
+        alt.append(
+            f"with {label} " + ", ".join(f"{_size(r, what):g}: {r['milliseconds']:.0f} ms" for r in found)
+        )
+    alt = "Inference time " + "; ".join(alt)
+    return draw("fig-growth", (1, 4), plot, caption, alt + ".", width=11.0, height=3.0, sharey=True)
+
+
+def accuracy_against_cost(attacked, report, badge, norm):
+    """Accuracy under attack at every ε against the cost of one inference. attacked: {model: [Result]}."""
+    cost = {
+        "ep-cnn": next(r for r in rows(report, "inference") if r["method"] == "EP-CNN")["milliseconds"],
+        "cnn": next(r for r in rows(report, "inference") if r["method"] == "CNN")["milliseconds"],
+    }
+    batch = report["rows"][0]["batch"]
+
+    def plot(ax):
+        for model, results in attacked.items():
+            for i, epsilon in enumerate(results[0].settings["epsilons"]):
+                share = sum(r.correct[i].mean() for r in results) / len(results)
+                x = cost[model] / batch
+                ax.plot([x], [share], "o", color=COLOURS[model], markersize=5)
+                ax.annotate(
+                    f"{epsilon:.3g}", (x, share), xytext=(7, -3), textcoords="offset points", fontsize=8
+                )
+            ax.annotate(NAMES[model], (x, 1.0), ha="center", color=COLOURS[model], weight="bold")
+        ax.set(xscale="log", ylim=(0, 1.06), xlabel="milliseconds an image", ylabel="accuracy under attack")
+        ax.set_xlim(min(cost.values()) / batch / 3, max(cost.values()) / batch * 3)
+
+    ratio = cost["ep-cnn"] / cost["cnn"]
+    caption = (
+        "How to read it: one dot an attack strength ε (PGD, numbers beside the dots), higher is better,"
+        " further right"
+        f" is dearer. An EP-CNN's inference costs {ratio:.0f} times a CNN's here. Accuracies: {badge.text};"
+        " times:"
+        f" networks of {'-'.join(map(str, report['rows'][0]['channels']))} channels, {machine(report)}."
+    )
+    alt = f"Accuracy under attack against the time of one inference; the EP-CNN's costs {ratio:.0f} times the CNN's."
+    return draw("fig-accuracy-against-cost", (1, 1), plot, caption, alt, width=7.0, height=3.6)
+
+
+def fast_enough(iteration, report):
+    """Is the fast schedule at least 12 times as fast as the paper's 310 steps by autograd? A `Verdict` about
+    this machine, from a report of `eplib.benchmark.training_iteration`.
+    """
+    ratios = {name: r for name, r in iteration["ratio"].items() if name.startswith("fast")}
+    best = max(ratios, key=ratios.get)
+    word = "supported" if ratios["fast"] >= FASTER else "contradicted"
+    closed = {name: r for name, r in iteration["ratio"].items() if name.startswith("closed form")}
+    sentence = (
+        f"For this machine: {word}. The fast schedule trains {ratios['fast']:.1f} times as many images a"
+        " second as the"
+        f" paper's 310 steps by automatic differentiation ({best}: {ratios[best]:.1f} times; 12 asked for,"
+        " the 310"
+        f" steps projected from {sum(iteration['steps']) + iteration['steps'][1]} measured). Step for step, "
+        + " and ".join(f"the {name} is {r:.1f} times as fast" for name, r in closed.items())
+        + f" ({machine(iteration)})."
+    )
+    return Verdict(
+        word, "undecided", sentence, "Another machine, or another run of the benchmark, with a smaller ratio."
+    )
+
+
+def answer(report):
+    """The chapter's answer: what an EP-CNN costs beside a CNN, in words."""
+    found = {}
+    for task in TASKS:
+        ep = [r for r in rows(report, task) if r["method"] != "CNN" and "autograd" not in r["method"]]
+        cnn = next(r for r in rows(report, task) if r["method"] == "CNN")
+        ratios = sorted(r["milliseconds"] / cnn["milliseconds"] for r in ep)
+        found[task] = f"{ratios[0]:.0f} to {ratios[-1]:.0f} times for {task}"
+    return Text(
+        f"**In one sentence.** An EP-CNN costs {', '.join(found.values())} what a CNN of the same shape costs"
+        f" ({machine(report)})."
+    )
+
+
+def machine(report):
+    """What a report was measured on, in words."""
+    threads = report["threads"]
+    return f"{report['device']}, {threads} thread{'s' if threads > 1 else ''}, torch {report['torch']}"
+
+
+def _size(row, what):
+    return {
+        "steps": row["steps"],
+        "batch": row["batch"],
+        "width": row["channels"][0],
+        "depth": len(row["channels"]),
+    }[what]
+
+
+def _colour(row):
+    if row["method"] == "CNN":
+        return COLOURS["cnn"]
+    return GREY if "autograd" in row["method"] else COLOURS["ep-cnn"]
+
+
+def _name(row):
+    words = [row["method"]]
+    if row["steps"] and "autograd of Φ, " not in row["method"]:
+        words.append(f"{row['steps']} {row['order']} steps")
+    if row["precision"] != "float32":
+        words.append(row["precision"])
+    if row.get("bytes"):
+        words.append(f"keeps {row['bytes'] / 2**20:.0f} MiB")
+    return ", ".join(words)

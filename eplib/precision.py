@@ -1,0 +1,36 @@
+"""Which numbers the dynamics of training are computed in: 16 bits where the processor has them, else 32."""
+
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from eplib.checks import one_of
+
+PRECISIONS = ("float32", "bfloat16 where native")
+CPU_FLAGS = {
+    "avx512_bf16",
+    "amx_bf16",
+}  # elsewhere a 16-bit convolution is about ten times slower than a 32-bit one
+
+
+@cache
+def native_bfloat16(device):
+    """Whether a device multiplies bfloat16 itself: CUDA from compute capability 8.0 on, and CPUs that say
+    so.
+    """
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return False
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return bool(CPU_FLAGS & set(flags.split()))
+
+
+def working(precision, device):
+    """The dtype of states and convolutions in training: torch.bfloat16, or None for the network's own."""
+    if one_of("precision", precision, PRECISIONS) == "float32":
+        return None
+    return torch.bfloat16 if native_bfloat16(device) else None
