@@ -92,10 +92,13 @@ def _book(_):
 
 
 def _benchmark(options):
-    from eplib import benchmark, files
+    from eplib import benchmark, costs, files, gpu_report, variants
     from eplib.checks import one_of
 
-    report = benchmark.BENCHMARKS[one_of("benchmark", options.name, benchmark.BENCHMARKS)]()
+    if options.gpu_report:
+        return gpu_report.write(options.gpu_report)
+    runs = {**benchmark.BENCHMARKS, "cost": costs.report, "variants": lambda: variants.compare(options.out)}
+    report = runs[one_of("benchmark", options.name, runs)]()
     if options.out:
         files.write_json(Path(options.out) / f"{options.name}.json", report)
     return report
@@ -168,8 +171,10 @@ def _parser():
         "name",
         nargs="?",
         default="training-iteration",
-        help="training-iteration (the default), or book: make book in a fresh clone",
+        help="training-iteration (the default), input-gradient, cost, variants (of recipes), or"
+        " book: make book in a fresh clone",
     )
+    benchmark.add_argument("--gpu-report", metavar="DIR", help="run the GPU's tests and all timings into DIR")
     benchmark.add_argument("--out", help="folder of the report, e.g. data/benchmarks")
     return parser
 

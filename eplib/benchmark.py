@@ -15,6 +15,7 @@ from eplib.network import EPCNN
 
 CHANNELS, PADDINGS, BATCH = (32, 64, 128, 128), (1, 1, 1, 0), 32
 FREE_STEPS, NUDGED_STEPS, BETA = 24, 8, 0.5
+STORED = files.ROOT / "data" / "benchmarks"
 
 
 def training_iteration(rounds=5, device=None):
@@ -164,6 +165,12 @@ def book():
             subprocess.run(["make", "book"], cwd=clone, check=True)
             seconds.append(round(time.perf_counter() - start, 1))
     return {"fresh_seconds": seconds[0], "again_seconds": seconds[1], **files.provenance("cpu")}
+
+
+def stored_or_measured(name, measure=False):
+    """The stored report of a benchmark, or with `measure` (and where none is stored) one made now."""
+    path = STORED / f"{name}.json"
+    return files.read_json(path, "benchmark") if path.exists() and not measure else BENCHMARKS[name]()
 
 
 BENCHMARKS = {"training-iteration": training_iteration, "input-gradient": input_gradient, "book": book}

@@ -1,5 +1,6 @@
 """Plots of what an EP-CNN costs, from a report of `eplib.costs`, and the words about it."""
 
+from eplib.checks import NORMS
 from eplib.pictures import COLOURS, NAMES, draw
 from eplib.sentences import Text
 from eplib.verdicts import Verdict
@@ -101,17 +102,17 @@ def accuracy_against_cost(attacked, report, badge, norm):
 
     ratio = cost["ep-cnn"] / cost["cnn"]
     caption = (
-        "How to read it: one dot an attack strength ε (PGD, numbers beside the dots), higher is better,"
-        " further right"
-        f" is dearer. An EP-CNN's inference costs {ratio:.0f} times a CNN's here. Accuracies: {badge.text};"
-        " times:"
-        f" networks of {'-'.join(map(str, report['rows'][0]['channels']))} channels, {machine(report)}."
+        f"How to read it: one dot an attack strength ε ({NORMS[norm]} PGD, numbers beside the dots), higher"
+        " is"
+        f" better, further right is dearer. An EP-CNN's inference costs {ratio:.0f} times a CNN's here."
+        f" Accuracies: {badge.text}; times: networks of"
+        f" {'-'.join(map(str, report['rows'][0]['channels']))} channels, {machine(report)}."
     )
-    alt = f"Accuracy under attack against the time of one inference; the EP-CNN's costs {ratio:.0f} times the CNN's."
+    alt = f"Accuracy under attack against the time of an inference: {ratio:.0f} times a CNN's for an EP-CNN."
     return draw("fig-accuracy-against-cost", (1, 1), plot, caption, alt, width=7.0, height=3.6)
 
 
-def fast_enough(iteration, report):
+def fast_enough(iteration):
     """Is the fast schedule at least 12 times as fast as the paper's 310 steps by autograd? A `Verdict` about
     this machine, from a report of `eplib.benchmark.training_iteration`.
     """

@@ -17,14 +17,13 @@ SIZES = {  # batch, long free phase, rounds, side of the square matrices
     "full": dict(channels=CHANNELS, batch=32, long=250, rounds=3, matrix=2048),
     "small": dict(channels=(4, 6, 8, 8), batch=4, long=8, rounds=1, matrix=64),
 }
-STORED = files.ROOT / "data" / "benchmarks" / "cost.json"
-COLUMNS = "task method steps order batch channels precision milliseconds low high bytes floor".split()
 
 
 def stored_or_measured(measure=False, sizes="full", device=None):
     """The stored report, or with `measure` (and where none is stored) one made on this machine now."""
-    if not measure and STORED.exists():
-        return files.read_json(STORED, "benchmark")
+    path = benchmark.STORED / "cost.json"
+    if path.exists() and not measure and sizes == "full":
+        return files.read_json(path, "benchmark")
     return report(sizes, device)
 
 

@@ -47,20 +47,14 @@ def free_steps(results, badge):
         axes[0].plot(theirs.index, theirs["mean"], color=COLOURS["ep-cnn"], linewidth=1.8)
         axes[0].fill_between(theirs.index, theirs["low"], theirs["high"], color=COLOURS["ep-cnn"], alpha=0.2)
         axes[0].set_title("published, CIFAR-10, synchronous")
-        for k, order in enumerate(orders):
-            colour = ORDER_COLOURS[order]
+        for order in orders:
+            colour, label = ORDER_COLOURS[order], f"{order} order"
             for table in rows(results, "accuracy", order=order):
-                x = table.predict_steps
-                axes[1].plot(x, table.value, "--" if other else "-", color=colour, linewidth=1.5)
+                x, line = table.predict_steps, "--" if other else "-"
+                axes[1].plot(x, table.value, line, color=colour, linewidth=1.5, label=label)
                 axes[1].fill_between(x, table.low, table.high, color=colour, alpha=0.1, linewidth=0)
-            axes[1].text(  # where no curve that rises comes
-                *(0.97, 0.05 + 0.08 * k),
-                f"{order} order",
-                transform=axes[1].transAxes,
-                ha="right",
-                color=colour,
-                weight="bold",
-            )
+                label = None
+        axes[1].legend(frameon=False, loc="best")
         axes[1].set_title(f"ours, {badge.dataset_name}")
         for ax in axes:
             ax.set(xscale="log", xlim=(0.9, 280), ylim=(0, 1), xlabel="free-phase step")

@@ -23,7 +23,7 @@ TURNED = {
     "gains": (1 / 4, 1 / 2, 2, 4),
     "free steps": (1, 2, 3, 12),
     "β": (0.02, 5, 50),
-    "adjoint sweeps": (4, 60),
+    "adjoint sweeps": (4, 60, 200),
 }
 
 

@@ -14,9 +14,7 @@ def agreement(result, badge):
     """Cosine of centred EP's weight gradient with the adjoint's by layer, β, nudged steps and arg-max."""
     table = result.table[(result.table.metric == "cosine") & (result.table.estimator == "centred")]
     layers, betas = table.layer.unique(), table.groupby("nudged_steps").beta.nunique()
-    steps = sorted(betas.index[betas == betas.max()])  # of all β, not of training's alone
-
-    lowest = table.value.min()
+    steps, lowest = sorted(betas.index[betas > 1]), table.value.min()  # more β than training's alone
 
     def plot(axes):
         for ax, layer in zip(axes, layers, strict=True):
@@ -57,7 +55,7 @@ def agreement(result, badge):
         f" {best.beta:g}, {best.arg_max}), lowest {worst.value:.3f} ({_layer(worst.layer)}, β {worst.beta:g},"
         f" {worst.arg_max})."
     )
-    return draw("fig-agreement", (1, len(layers)), plot, caption, alt, width=11.0, height=3.6)
+    return draw("fig-agreement", (1, len(layers)), plot, caption, alt, width=9.5, height=3.6)
 
 
 def _layer(layer):
@@ -101,14 +99,13 @@ def monitors(checkpoint, badge):
     history = checkpoint.record["training"]["history"]
     epochs = [h["epoch"] for h in history]
     shades = ["#08306b", "#2171b5", "#6baed6", "#9ecae1"]
-    decade = np.log10([max(h["residual"], 1e-8) for h in history])
+    residuals = np.array([max(h["residual"], 1e-8) for h in history])
+    decades = np.log10(residuals)
 
     def plot(axes):
-        axes[0].plot(
-            epochs, [h["residual"] for h in history], color=COLOURS["ep-cnn"], marker="o", markersize=3
-        )
+        axes[0].plot(epochs, residuals, color=COLOURS["ep-cnn"], marker="o", markersize=3)
         axes[0].set(title="residual (median)", yscale="log")
-        axes[0].set_ylim(10 ** np.floor(decade.min() - 0.01), 10 ** np.ceil(decade.max() + 0.01))
+        axes[0].set_ylim(10 ** np.floor(decades.min() - 0.01), 10 ** np.ceil(decades.max() + 0.01))
         axes[0].yaxis.set_minor_formatter(NullFormatter())
         for ax, name in zip(axes[1:3], ("dead", "saturated"), strict=True):
             for l in range(len(history[0][name])):
@@ -123,8 +120,8 @@ def monitors(checkpoint, badge):
             axes[3].plot(epochs, y, color=colour, marker="o", markersize=3, label=label)
         axes[3].set(title="relative update", yscale="log", ylim=(1e-6, 0.1))
         for ax in axes:
-            ax.set_xlabel("epoch")
-            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+            ax.set(xlabel="epoch", xlim=(0.5, len(epochs) + 0.5))
+            ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         handles, labels = axes[3].get_legend_handles_labels()
         axes[0].figure.legend(handles, labels, frameon=False, loc="outside upper center", ncols=len(labels))
 
@@ -143,7 +140,7 @@ def monitors(checkpoint, badge):
         " falls"
         " with the learning rate."
     )
-    return draw("fig-monitors", (1, 4), plot, caption, alt, width=11.0, height=3.3, sharey=False)
+    return draw("fig-monitors", (1, 4), plot, caption, alt, width=9.5, height=3.3, sharey=False)
 
 
 def failures(result, badge):
@@ -181,7 +178,7 @@ def failures(result, badge):
         f"{label} {value:.0%}{' (reported)' if words else ''}"
         for label, value, words in zip(labels, table.value, said, strict=True)
     )
-    return draw("fig-failures", (1, 1), plot, caption, alt + ".", width=11.0, height=0.28 * len(table) + 0.9)
+    return draw("fig-failures", (1, 1), plot, caption, alt + ".", width=9.5, height=0.28 * len(table) + 0.9)
 
 
 def _turned(row):
@@ -195,4 +192,8 @@ def _short(words):
     words = words.split(", take ")[0].split(": take ")[0].replace(".weight", "")
     if words.endswith(": training stopped"):
         words = f"stopped, {words.split(' with weights ')[0]}"
+    names, colon, wrong = words.partition(": ")
+    if len(words) > 60 and ", " in names:
+        first, *others = names.split(", ")
+        words = f"{first} and {len(others)} more{colon}{wrong}"
     return words if len(words) <= 60 else words[:59].rsplit(" ", 1)[0] + " …"

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from eplib import attacks, data, files, results, scales, studies
+from eplib import attacks, data, files, precision, results, scales, studies
 from eplib.checks import InputError, one_of
 from eplib.network import EPCNN
 
@@ -88,11 +88,12 @@ def measure(checkpoint, measurement, images=None, epsilons=None, progress=True, 
     n = min(settings["images"], len(test))
     x, y = data.as_float(test.images[:n]).to(device), test.labels[:n].to(device)
     net, started = checkpoint.net.to(device), time.perf_counter()
-    if measurement in studies.STUDIES:
-        found = studies.STUDIES[measurement](net, x, y, settings["sizes"], progress)
-    else:
-        batch = scales.scale(settings["scale"]).attack.batch
-        found = (_clean if measurement == "clean" else _pgd)(net, x, y, settings, batch, progress)
+    with precision.tf32(False):
+        if measurement in studies.STUDIES:
+            found = studies.STUDIES[measurement](net, x, y, settings["sizes"], progress)
+        else:
+            batch = scales.scale(settings["scale"]).attack.batch
+            found = (_clean if measurement == "clean" else _pgd)(net, x, y, settings, batch, progress)
     seconds = round(time.perf_counter() - started, 1)
     identity = {key: settings[key] for key in results.IDENTITY}
     table = results.tidy(pd.DataFrame([identity | row | {"seconds": seconds} for row in found.rows]))

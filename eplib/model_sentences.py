@@ -98,7 +98,8 @@ def estimator_table(result):
     """Cosine with the adjoint and norm ratio of BPTT, centred and one-sided EP by layer, as a table."""
     table = result.table[result.table.metric.isin(("cosine", "norm_ratio"))]
     beta, steps, arg_max = result.settings["sizes"]["trained_with"]
-    longest = table.nudged_steps.max()
+    judged = model_verdicts.RULE["beta"], model_verdicts.RULE["nudged_steps"]
+    at = f"β {judged[0]}, {judged[1]} steps"
 
     def pick(estimator, b=None, k=None, a=None):
         rows = table[table.estimator == estimator]
@@ -107,9 +108,9 @@ def estimator_table(result):
     cases = {
         "back-propagation through time": pick("bptt"),
         f"centred EP as trained (β {beta}, {steps} steps, {arg_max})": pick("centred", beta, steps, arg_max),
-        f"centred EP, β 0.1, {longest:.0f} steps, frozen": pick("centred", 0.1, longest, "frozen"),
-        f"centred EP, β 0.1, {longest:.0f} steps, live": pick("centred", 0.1, longest, "live"),
-        f"one-sided EP, β 0.1, {longest:.0f} steps, frozen": pick("one-sided", 0.1, longest, "frozen"),
+        f"centred EP, {at}, frozen": pick("centred", *judged, "frozen"),
+        f"centred EP, {at}, live": pick("centred", *judged, "live"),
+        f"one-sided EP, {at}, frozen": pick("one-sided", *judged, "frozen"),
     }
     layers = list(table.layer.unique())
     lines = [
@@ -169,10 +170,11 @@ def _plain(value):
 def said(result):
     """What the monitors said of every provoked run, as a list to fold out."""
     table = result.table[result.table.metric == "accuracy"]
-    items = "".join(
-        f"<li><strong>{html.escape(t)} {v:g}</strong>: {html.escape('; '.join(words)) or 'nothing'}</li>"
-        for t, v, words in zip(table.turned, table.to, result.record["said"], strict=True)
-    )
+    items = ""
+    for turned, to, words in zip(table.turned, table.to, result.record["said"], strict=True):
+        run = "as it should be" if turned == "nothing" else f"{turned} {to:g}"
+        words = "; ".join(words) or "nothing"
+        items += f"<li><strong>{html.escape(run)}</strong>: {html.escape(words)}</li>"
     return Html(f"<details><summary>Everything the monitors said</summary><ul>{items}</ul></details>")
 
 

@@ -1,5 +1,6 @@
 """Which numbers the dynamics of training are computed in: 16 bits where the processor has them, else 32."""
 
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -34,3 +35,19 @@ def working(precision, device):
     if one_of("precision", precision, PRECISIONS) == "float32":
         return None
     return torch.bfloat16 if native_bfloat16(device) else None
+
+
+@contextmanager
+def tf32(allowed):
+    """Whether matrix products and convolutions on a GPU may round their float32 inputs to TF32, for a
+    while.
+    """
+    places = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [place.allow_tf32 for place in places]
+    try:
+        for place in places:
+            place.allow_tf32 = allowed
+        yield
+    finally:
+        for place, value in zip(places, before, strict=True):
+            place.allow_tf32 = value

@@ -22,6 +22,7 @@ GROWING = ((0.7, 6, 4), (0.9, 12, 6), (1.0, 20, 8))
 VARIANTS = {
     "6/4 to 70 %, 12/6 to 90 %, 20/8": {"phases": GROWING},
     "6/4 to 40 %, 12/6 to 70 %, 20/8": {"phases": ((0.4, 6, 4), (0.7, 12, 6), (1.0, 20, 8))},
+    "float32": {"phases": GROWING, "precision": "float32"},
     "rates × 2": {"phases": GROWING, "rates": 2},
     "batch 25": {"phases": GROWING, "batch": 25},
     "10/5 to 80 %, 20/8": {"phases": ((0.8, 10, 5), (1.0, 20, 8))},

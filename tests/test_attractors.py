@@ -173,6 +173,15 @@ def test_numbers_follow_discovery_and_stand_for_different_states(many):
         assert found.count[n] == len(representatives)
 
 
+def test_the_number_of_a_state_between_two_attractors_is_that_of_the_first():
+    ends = torch.tensor([[0.0, 0.0, 0.0], [0.009, 0.018, 0.009], [0.018, 0.009, 0.018]])[
+        ..., None, None, None
+    ]
+    settled = torch.tensor([[True, True, True], [True, True, False], [True, True, True]])
+    # a chain within reach of one another; one that both of two reach; one whose link did not settle
+    assert attractors._numbered((ends,), settled).tolist() == [[0, 0, 0], [0, 1, -1], [0, 0, 1]]
+
+
 def test_what_is_called_settled_rests_and_the_zero_start_is_the_networks_own(many):
     net, images, found = many
     for k in range(8):
@@ -251,7 +260,7 @@ def path(*energies):
     energy = torch.tensor(energies, dtype=torch.float64)
     energy = energy if energy.ndim == 2 else energy[:, None]
     return Path(
-        torch.stack([energy, energy + 7, energy * 0]), torch.zeros(3, *energy.shape, dtype=torch.long)
+        torch.stack([energy, -energy, energy.square()]), torch.zeros(3, *energy.shape, dtype=torch.long)
     )
 
 
@@ -296,19 +305,29 @@ def test_hysteresis_counts_where_the_ways_differ():
 
 
 def test_the_switch_turns_later_than_it_turns_back():
-    # d = 6 v − 3 = −3, −2.4, …, 3. From (0, 0) the unit s_1 = d / 2 wakes s_2 at d > ½; from (1, 1) s_2 falls
-    # when 4 s_1 − 1 < 2, s_1 = (d + 4) / 2, that is at d < −2½.
-    found = attractors.along(switch(), bright(0.0, 0.0), bright(1.0, 0.0), 11, 500, "forward")
-    drive = [-3 + 0.6 * i for i in range(11)]
-    assert found.classes.shape == found.energy.shape == (3, 11, 2)
-    assert found.classes[0, :, 0].tolist() == found.classes[1, :, 0].tolist() == [d > 0.5 for d in drive]
-    assert found.classes[2, :, 0].tolist() == [d > -2.5 for d in drive]
-    # ‖s‖² − Φ at (1, 1) is 2 − d − 3; at (d / 2, 0), and below d = 0 at (0, 0), it is −d² / 4 and 0
-    expected = [-1 - d if d > 0.5 else -(max(d, 0) ** 2) / 4 for d in drive]
-    assert found.energy[0, :, 0].tolist() == pytest.approx(expected, abs=1e-6)
+    # d = 6 v − 3. From (0, 0) the unit s_1 = d / 2 wakes s_2 at d > ½; from (1, 1) s_2 falls when 4 s_1 − 1 is
+    # below 2, s_1 = (d + 4) / 2, that is at d < −2½. Four paths: all the way up; all the way down; nowhere; and
+    # down, but not to the end.
+    begin, end = bright(0.0, 1.0, 0.0, 1.0), bright(1.0, 0.0, 0.0, 0.25)
+    found = attractors.along(switch(), begin, end, 11, 500, "forward")
+    assert found.classes.shape == found.energy.shape == (3, 11, 4)
+    for n, hysteresis in enumerate((5 / 11, 5 / 11, 0, 0)):
+        v = torch.linspace(begin[n, 0, 0, 0].item(), end[n, 0, 0, 0].item(), 11).double()
+        drive = (6 * v - 3).tolist()
+        late, early = ([d > turn for d in drive] for turn in (0.5, -2.5))
+        # on the way up the point before leaves (0, 0), on the way down (1, 1); the last path comes back from
+        # where it went to, (1, 1), and not from what zero settles to there, (0, 0)
+        forth, back = ((late, early), (early, late), (late, late), (early, early))[n]
+        assert found.classes[:, :, n].tolist() == [late, forth, back]
+        # ‖s‖² − Φ at (1, 1) is 2 − d − 3; at (d / 2, 0), and below d = 0 at (0, 0), it is −d² / 4 and 0
+        energy = [-1 - d if d > 0.5 else -(max(d, 0) ** 2) / 4 for d in drive]
+        assert found.energy[0, :, n].tolist() == pytest.approx(energy, abs=1e-6)
+        line = [energy[0] + i / 10 * (energy[-1] - energy[0]) for i in range(11)]
+        barrier = max(e - on_line for e, on_line in zip(energy, line, strict=True))
+        assert found.barrier()[n].item() == pytest.approx(barrier, abs=1e-6)
+        assert found.hysteresis()[n].item() == pytest.approx(hysteresis)
+    assert found.barrier()[0].item() == pytest.approx(2.0)  # still (0, 0) in the middle of 0 … −4
     assert found.energy[2, 1, 0].item() == pytest.approx(0.64 + 1 + 2.4 * 0.8 - 2.2)  # at (0.8, 1), d = −2.4
-    assert found.barrier().tolist() == pytest.approx([2.0, 0.0], abs=1e-6)  # 0 at the middle of 0 … −4
-    assert found.hysteresis().tolist() == pytest.approx([5 / 11, 0.0])
 
 
 def test_a_contraction_follows_the_image_there_and_back():

@@ -79,6 +79,13 @@ def test_one_point_of_three_hundred_images_is_one_point_wherever_it_lies(right):
     assert settles([right], [right - 4 if right > 4 else right + 4], n=300).networks == "undecided"
 
 
+def test_a_small_difference_in_one_network_contradicts_nothing_however_certain_it_is():
+    # 10 of 1,000 images, all one way: p = 2 / 2^10, but one point only
+    assert settles([800], [810], n=1000).networks == "supported"
+    assert settles([800, 700], [810, 800], n=1000).networks == "undecided"
+    assert settles([800, 700], [811, 800], n=1000).networks == "contradicted"
+
+
 def test_a_change_of_images_without_a_change_of_accuracy_supports_settling():
     assert settles([100], [100], first=50).networks == "supported"
 

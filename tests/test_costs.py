@@ -1,0 +1,121 @@
+import json
+
+import pytest
+import torch
+from conftest import random_batch, random_net
+
+from eplib import benchmark, cost_figures, costs, gpu_report, gradients, variants
+from eplib.chapters import Badge
+
+
+@pytest.fixture(scope="module")
+def report():
+    return costs.report("small", "cpu")
+
+
+def test_every_task_is_timed_for_the_ep_cnn_and_a_cnn(report):
+    for task in cost_figures.TASKS:
+        methods = {r["method"] for r in cost_figures.rows(report, task)}
+        assert "CNN" in methods and len(methods) >= 2
+    for row in report["rows"]:
+        assert 0 < row["low"] <= row["milliseconds"] <= row["high"]
+        assert row["floor"] is None or row["floor"] > 0
+    for what in cost_figures.GROWTH:
+        assert len(cost_figures.rows(report, f"growth with {what}")) >= 3
+    json.dumps(report)
+
+
+def test_step_flops_count_every_multiplication_of_both_convolutions():
+    net = random_net((4, 6, 8), (1, 1, 0), 16)
+    states = [torch.zeros(1, *shape) for shape in net.shapes]
+    total = 0
+    for l in (1, 2):
+        z = torch.nn.functional.conv2d(states[l - 1], net.convs[l].weight.float(), padding=net.paddings[l])
+        total += 2 * 2 * z.numel() * 9 * net.channels[l - 1]
+    assert costs.step_flops(net, 5) == 5 * total
+
+
+def test_bytes_kept_by_codes_are_far_fewer_than_autograds_and_grow_with_the_steps():
+    net = random_net((8, 8, 8), (1, 1, 0), 16)
+    images, labels = random_batch(net, 4)
+    few, many = (gradients.follow(net, images, steps, "synchronous").bytes for steps in (10, 20))
+    by_autograd = benchmark._autograd_input(net.double(), images, labels, 20, "synchronous", count=True)
+    assert 1.9 < many / few < 2.1 and by_autograd > 24 * many
+
+
+def test_both_ways_to_the_input_gradient_agree():
+    net = random_net()
+    images, labels = random_batch(net)
+    ours = gradients.input_gradient(net, images, labels, "unrolled", 15, "forward")
+    assert (ours - benchmark._autograd_input(net, images, labels, 15, "forward")).abs().max() < 1e-12
+
+
+def test_figures_and_words_come_from_the_report(report):
+    picture = cost_figures.costs(report)
+    assert picture == cost_figures.costs(report) and "How to read it" in picture.caption
+    first = cost_figures.rows(report, "inference")[0]
+    assert f"{first['milliseconds']:.0f} ms" in picture.alt
+    assert "How to read it" in cost_figures.growth(report).caption
+    assert "times for training" in cost_figures.answer(report)
+
+
+@pytest.mark.parametrize("ratio, word", [(12.0, "supported"), (11.9, "contradicted")])
+def test_the_fast_schedule_is_judged_by_its_ratio(ratio, word):
+    iteration = {
+        "ratio": {"autograd of Φ": 1.0, "closed form": 2.3, "fast": ratio, "fast, bfloat16": 20.0},
+        "steps": [24, 8],
+        "device": "a machine",
+        "threads": 2,
+        "torch": "2",
+    }
+    verdict = cost_figures.fast_enough(iteration)
+    assert verdict.networks == word and f"{ratio:.1f} times" in verdict.sentence and "2.3" in verdict.sentence
+
+
+def test_a_stored_report_is_taken_unless_asked_to_measure(tmp_path, monkeypatch, report):
+    monkeypatch.setattr(benchmark, "STORED", tmp_path)
+    (tmp_path / "cost.json").write_text(json.dumps({"rows": [], "stored": True}))
+    assert costs.stored_or_measured()["stored"]
+    monkeypatch.setattr(costs, "report", lambda sizes, device: {"measured": sizes})
+    assert costs.stored_or_measured(measure=True) == {"measured": "full"}
+    assert costs.stored_or_measured(sizes="small") == {"measured": "small"}
+
+
+def test_the_gpu_report_keeps_going_when_one_step_fails(tmp_path, monkeypatch):
+    def broken():
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(gpu_report, "run_tests", broken)
+    monkeypatch.setattr(benchmark, "training_iteration", lambda rounds: {"ratio": 2.0})
+    monkeypatch.setattr(benchmark, "input_gradient", lambda steps, rounds: {"steps": steps})
+    gpu_report.write(tmp_path)
+    found = json.loads((tmp_path / "report.json").read_text())
+    assert "out of memory" in found["tests"]["failed"] and found["cost"]["rows"]
+    paths = found["paper network"]["paths"]
+    assert paths["autograd of Φ"]["times autograd"] == 1 and len(paths) >= 2
+    assert "autograd" in (tmp_path / "report.md").read_text()
+
+
+def test_variants_are_kept_one_by_one_and_not_run_again(tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(variants, "_run", lambda name, *_: ran.append(name) or {"variant": name})
+    variants.compare(tmp_path, names=("a", "b"))
+    variants.compare(tmp_path, names=("a", "b", "c"))
+    assert ran == ["a", "b", "c"]
+
+
+def test_a_variant_is_trained_and_judged_on_validation_images(monkeypatch):
+    monkeypatch.setitem(variants.VARIANTS, "tiny", {"phases": ((1.0, 3, 2),), "rates": 2, "validation": 60})
+    monkeypatch.setattr(variants, "SETTLED", ((4, "forward"),))
+    row = variants._run("tiny", "smoke", 0.5, 0)
+    assert row["images_seen"] > 0 and 0 <= row["accuracy"]["4 forward"] <= 1
+    assert row["recipe"]["learning_rates"][0] == 0.25 and row["recipe"]["images_seen"] == row["images_seen"]
+
+
+def test_accuracy_against_cost_names_both_models(report):
+    from test_figures import result
+
+    attacked = {m: [result(m)] for m in ("ep-cnn", "cnn")}
+    badge = Badge("sample", "quick", 100, (0,))
+    picture = cost_figures.accuracy_against_cost(attacked, report, badge, "linf")
+    assert "ℓ∞" in picture.caption and picture.svg.count("<path") > 10
