@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from eplib import data, files, results, scales, studies, training
-from eplib.checks import InputError, one_of
+from eplib.checks import InputError, Interrupted, one_of
 from eplib.snapshots import Snapshot
 
 # what is turned, and to what: factors on the recipe's learning rates and gains, or the value itself
@@ -101,6 +101,10 @@ def provoke(scale, dataset, seed, turned, to, train):
             training.run(net, recipe, images, labels, validation, seed, history, snapshot, False)
         except InputError as error:
             reason = str(error)
+        except Interrupted:
+            raise Interrupted(
+                "stopped: provoked runs are kept all together, the same command begins again"
+            ) from None
     return net.eval(), history, reason
 
 
@@ -118,7 +122,7 @@ def changed(recipe, turned, to):
     if turned == "β":
         return replace(recipe, beta=to)
     if turned == "adjoint sweeps":
-        return replace(recipe, estimator="adjoint", phases=((until, free, to),))
+        return replace(recipe, estimator="adjoint", precision="float32", phases=((until, free, to),))
     return recipe
 
 

@@ -98,7 +98,7 @@ _CPU_EP = Recipe(
 )
 
 
-def _studies(settling, multistability, landscape, estimators, failures, epsilon=3.0):
+def _studies(settling, multistability, landscape, estimators, failures, phases=((1.0, 6, 4),)):
     """Sizes of the studies: (images, steps), (images, starts, steps), (images, points, steps), (images,
     steps) and of the provoked failures (test images, training images seen).
     """
@@ -107,14 +107,14 @@ def _studies(settling, multistability, landscape, estimators, failures, epsilon=
         "multistability": {**_named("images starts steps", multistability), "batch": 100},
         "landscape": {
             **_named("images points steps", landscape),
-            "epsilon": epsilon,
+            "epsilon": 3.0,
             "attack_steps": 20,
             "batch": 100,
         },
         "estimators": {**_named("images steps", estimators), "adjoint_sweeps": 400, "batch": 20},
         "failures": {
             "images": failures[0],
-            "recipe": {"images_seen": failures[1], "phases": ((1.0, 6, 4),), "decay_until": 2.0},
+            "recipe": {"images_seen": failures[1], "phases": phases, "decay_until": 2.0},
         },
     }
 
@@ -240,7 +240,9 @@ SCALES = {
             (11, 13, 17, 19, 31),
             _paper_rows("cifar10"),
             Attack(10_000, 20, 250, EPSILONS, ((250, "synchronous"),), 10_000),
-            _studies((10_000, 250), (1000, 20, 1000), (500, 21, 500), (500, 250), (2000, 45_000)),
+            _studies(
+                (10_000, 250), (1000, 20, 1000), (500, 21, 500), (500, 250), (2000, 45_000), ((1.0, 60, 20),)
+            ),
             {"cifar100": _paper_rows("cifar100")},
         ),
     )

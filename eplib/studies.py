@@ -75,7 +75,7 @@ def multistability(net, images, labels, sizes, progress=True):
     themselves).
     """
     parts = [
-        attractors.find(net, x, sizes["starts"], sizes["steps"], seed=i)
+        attractors.find(net, x, sizes["starts"], sizes["steps"], seed=i * sizes["starts"])
         for i, x in enumerate(_bar(images.split(sizes["batch"]), "attractors", progress))
     ]
     classes = torch.cat([p.classes for p in parts], dim=1)
@@ -119,9 +119,7 @@ def landscape(net, images, labels, sizes, progress=True):
     for i, x in enumerate(_bar(images.split(sizes["batch"]), "paths", progress)):
         y = labels[i * sizes["batch"] :][: len(x)]
         attacked = attacks.pgd(model, x, y, threat, sizes["attack_steps"])
-        noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(i)).to(x)
-        length = (attacked - x).flatten(1).norm(dim=1) / noise.flatten(1).norm(dim=1)
-        ends = {"attack": attacked, "random": (x + noise * length.view(-1, 1, 1, 1)).clamp(0, 1)}
+        ends = {"attack": attacked, "random": random_end(x, (attacked - x).flatten(1).norm(dim=1), i)}
         for kind, end in ends.items():
             found[kind].append(attractors.along(net, x, end, sizes["points"], sizes["steps"]))
     rows, arrays = [], {}
@@ -138,6 +136,21 @@ def landscape(net, images, labels, sizes, progress=True):
     clean = (classes[0, 0] == labels).cpu().numpy()
     rows.append(share("accuracy", torch.from_numpy(clean)))
     return Found(rows, clean, clean[None], arrays)
+
+
+def random_end(images, lengths, seed):
+    """Images in [0, 1] at the ℓ2 distances `lengths` [N] from `images`, in Gaussian directions: stretched
+    until what clipping leaves has that length (by bisection), or as long as the box allows.
+    """
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed)).to(images)
+    noise = noise / noise.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    low, high = torch.zeros_like(lengths), 1e3 * lengths
+    for _ in range(50):
+        middle = (low + high) / 2
+        end = (images + noise * middle.view(-1, 1, 1, 1)).clamp(0, 1)
+        short = (end - images).flatten(1).norm(dim=1) < lengths
+        low, high = torch.where(short, middle, low), torch.where(short, high, middle)
+    return (images + noise * high.view(-1, 1, 1, 1)).clamp(0, 1)
 
 
 def estimators(net, images, labels, sizes, progress=True):

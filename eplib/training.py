@@ -142,7 +142,7 @@ def run(net, recipe, images, labels, validation, seed, history, snapshot, progre
                 record = _epoch(net, recipe, validation, phase, iteration, seconds, before)
                 history.append({"epoch": len(history) + 1, **record})
                 bar.set_postfix(validation=f"{history[-1]['validation_accuracy']:.3f}")
-                for sentence in history[-1].get("warnings", ()):
+                for sentence in history[-1].get("warnings", ()) if progress else ():
                     bar.write(f"epoch {len(history)}: {sentence}")
             if stop or snapshot.due():
                 kept = {"iteration": iteration + 1, "history": history, "seconds": seconds}

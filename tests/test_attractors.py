@@ -305,9 +305,9 @@ def test_hysteresis_counts_where_the_ways_differ():
 
 
 def test_the_switch_turns_later_than_it_turns_back():
-    # d = 6 v − 3. From (0, 0) the unit s_1 = d / 2 wakes s_2 at d > ½; from (1, 1) s_2 falls when 4 s_1 − 1 is
-    # below 2, s_1 = (d + 4) / 2, that is at d < −2½. Four paths: all the way up; all the way down; nowhere; and
-    # down, but not to the end.
+    # d = 6 v − 3. From (0, 0) the unit s_1 = d / 2 wakes s_2 at d > ½; from (1, 1) s_2 falls when 4 s_1 − 1
+    # is below 2, s_1 = (d + 4) / 2, that is at d < −2½. Four paths: all the way up; all the way down;
+    # nowhere; and down, but not to the end.
     begin, end = bright(0.0, 1.0, 0.0, 1.0), bright(1.0, 0.0, 0.0, 0.25)
     found = attractors.along(switch(), begin, end, 11, 500, "forward")
     assert found.classes.shape == found.energy.shape == (3, 11, 4)

@@ -11,7 +11,6 @@ from matplotlib.text import Text
 from eplib import learning_figures as figures
 from eplib.chapters import Badge
 from eplib.checkpoints import Checkpoint
-from eplib.failures import TURNED
 from eplib.pictures import COLOURS, NAMES, STYLE, Picture
 from eplib.results import Result
 from eplib.statistics import wilson
@@ -79,13 +78,20 @@ SAID = {  # of the provoked runs, by their place
     8: ["the network guesses (12%, 10 classes): take other rates, gains, steps or nudging strength", "more"],
     9: ["layer 2: 58% of its units are saturated, take smaller gains or rates"],
 }
+TURNED = (
+    ("nothing", 1.0),
+    *(("learning rates", to) for to in (0.0625, 0.25, 4.0, 16.0, 256.0)),
+    *(("gains", to) for to in (0.25, 0.5, 2.0, 4.0)),
+    *(("free steps", to) for to in (1.0, 2.0, 3.0, 12.0)),
+    *(("β", to) for to in (0.02, 5.0, 50.0)),
+    *(("adjoint sweeps", to) for to in (4.0, 60.0)),
+)
 RIGHT = (425, 300, 390, 430, 350, 0, 250, 380, 60, 45, 380, 400, 420, 428, 422, 410, 300, 425, 420)
 
 
 def provoked(right=RIGHT, said=SAID):
-    turned = [("nothing", 1.0), *((name, to) for name, values in TURNED.items() for to in values)]
     rows = []
-    for (name, to), k in zip(turned, right, strict=False):
+    for (name, to), k in zip(TURNED, right, strict=False):
         low, high = wilson(k, N)
         where = {"turned": name, "to": to}
         rows.append(where | {"metric": "accuracy", "value": k / N, "low": low, "high": high, "n": N})

@@ -257,7 +257,7 @@ def test_landscape_walks_to_the_attack_and_as_far_at_random(walks):
     assert torch.cosine_similarity(first.flatten(), second.flatten(), dim=0).abs() < 0.2  # not the same noise
 
 
-def test_a_random_path_ends_within_the_pixels_range_and_no_further_than_the_attack(walks):
+def test_a_random_path_is_as_long_as_the_attack_although_it_stays_in_range(walks):
     net = random_net(gain=3.0)
     images, labels = random_batch(net, 3)
     images = images.round()
@@ -265,8 +265,9 @@ def test_a_random_path_ends_within_the_pixels_range_and_no_further_than_the_atta
     (x, attacked, *_), (_, random, *_) = walks
     assert random.min() >= 0 and random.max() <= 1
     lengths = [(end - x).flatten(1).norm(dim=1) for end in (random, attacked)]
-    assert (lengths[0] < lengths[1]).all()  # half of the noise leads out of the range
-    assert (lengths[0] > 0.5 * lengths[1]).all()
+    torch.testing.assert_close(
+        *lengths, rtol=1e-4, atol=1e-6
+    )  # though half of the noise leads out of the range
 
 
 def test_landscape_says_what_was_found_on_the_walks(walks):
