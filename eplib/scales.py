@@ -173,7 +173,7 @@ def _paper_rows(dataset):
         decay_until=ep["schedule_period_epochs"] / ep["epochs"],
         floor=ep["schedule_floor"],
         beta=ep["beta"],
-        arg_max="live",
+        arg_max=ep["arg_max"],
         phases=((1.0, ep["free_steps"], ep["nudged_steps"]),),
     )
     network = dict(channels=ep["channels"], paddings=ep["paddings"])

@@ -140,9 +140,9 @@ def about_the_method(networks, results):
 
 def _reasons(results):
     """Why results, one a seed, cannot speak about the method; [] when they can."""
-    reasons = []
+    reasons, seeds = [], len({r.settings["seed"] for r in results})
     if results[0].settings["dataset"] not in PAPER_DATASETS:
         reasons.append("these images are not the paper's")
-    if len(results) < SEEDS_FOR_METHOD:
-        reasons.append(f"{len(results)} of the {SEEDS_FOR_METHOD} seeds it asks for are there")
+    if seeds < SEEDS_FOR_METHOD:
+        reasons.append(f"{seeds} of the {SEEDS_FOR_METHOD} seeds it asks for are there")
     return reasons

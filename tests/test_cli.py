@@ -78,7 +78,9 @@ def test_measure_stores_the_rows_it_prints(trained, tmp_path):
 
 
 def test_images_and_epsilons_can_be_chosen(trained, tmp_path):
-    arguments = measure(trained, "--measurement", "pgd-l2", "--images", 7, "--epsilon", 0.5, "--epsilon", 0.25)
+    arguments = measure(
+        trained, "--measurement", "pgd-l2", "--images", 7, "--epsilon", 0.5, "--epsilon", 0.25
+    )
     _, out, _ = run(*arguments, "--json", "--out", tmp_path)
     rows = json.loads(out.splitlines()[-1])["rows"]
     assert [(row["epsilon"], row["n"]) for row in rows] == [(0.25, 7), (0.5, 7)]
@@ -172,7 +174,9 @@ def test_damaged_checkpoints_are_refused(trained, tmp_path, damage):
 @pytest.mark.parametrize("place", ["file", "file/below"])
 def test_a_file_where_a_folder_should_be_is_refused(trained, tmp_path, place):
     (tmp_path / "file").write_text("mine")
-    refused(*measure(trained, "--measurement", "clean", "--images", 5), "--out", tmp_path / place, match="file")
+    refused(
+        *measure(trained, "--measurement", "clean", "--images", 5), "--out", tmp_path / place, match="file"
+    )
     assert (tmp_path / "file").read_text() == "mine"
 
 

@@ -136,7 +136,7 @@ def test_settling_counts_cycles_and_rest_after_the_last_step():
 # multistability
 
 
-def several(net, images, labels, starts=5, steps=60, batch=4):
+def several(net, images, labels, starts=5, steps=25, batch=4):
     return studies.multistability(net, images, labels, dict(starts=starts, steps=steps, batch=batch), False)
 
 
@@ -144,7 +144,7 @@ def several(net, images, labels, starts=5, steps=60, batch=4):
 def unstable():
     net = random_net((4, 5), (1, 1), 10, gain=6.0)
     images, _ = random_batch(net, 10)
-    labels = settle(discerning(net, images), images, 60).logits.argmax(1)
+    labels = settle(discerning(net, images), images, 25).logits.argmax(1)
     labels[::3] = (labels[::3] + 1) % 10
     return net, images, labels, several(net, images, labels)
 
@@ -170,7 +170,7 @@ def test_multistability_says_what_its_arrays_say(unstable):
     row = one(found.rows, metric="attractors")
     assert (row["value"], row["low"], row["high"], row["n"]) == (count.mean(), count.min(), count.max(), 10)
     assert len(found.rows) == 7 and {(r["predict_steps"], r["order"]) for r in found.rows} == {
-        (60, "forward")
+        (25, "forward")
     }
     assert found.clean.tolist() == found.correct[0].tolist() == (classes[0] == labels.numpy()).tolist()
     assert found.correct.shape == (1, 10)
