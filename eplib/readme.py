@@ -43,15 +43,10 @@ def measured(shown):
         (f"{label}, test accuracy", f"{sum(p.value for p in points) / len(points):.1%}")
         for _, label, points in chapters.clean_rows(clean)
     ]
-    trained = chapters.networks(shown, "ep-cnn")
-    seconds = [c.record["training"]["seconds"] for c in trained]
-    where = trained[0].record
-    rows.append(
-        (
-            "training one EP-CNN",
-            f"{sum(seconds) / len(seconds):.0f} s on {where['threads']} threads ({where['device']})",
-        )
-    )
+    quickest = min(chapters.networks(shown, "ep-cnn"), key=lambda c: c.record["training"]["seconds"]).record
+    threads = f"{quickest['threads']} thread{'s' if quickest['threads'] > 1 else ''}"
+    what = f"training one EP-CNN, the quickest of {len(badge.seeds)} (others ran beside other work)"
+    rows.append((what, f"{quickest['training']['seconds']:.0f} s on {threads} ({quickest['device']})"))
     for name, sentence in (("training-iteration", _ratio), ("book", _build)):
         path = BENCHMARKS / f"{name}.json"
         if path.exists():

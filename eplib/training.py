@@ -118,10 +118,11 @@ def run(net, recipe, images, labels, validation, seed, history, snapshot, progre
     )
     order, kept = snapshot.restore(net, optimiser, generator) or (
         None,
-        {"iteration": 0, "history": [], "seconds": 0},
+        {"iteration": 0, "history": [], "seconds": 0, "core_seconds": 0},
     )
     history += kept["history"]
     gradient, begun = gradient_of(net, recipe), time.perf_counter() - kept["seconds"]
+    begun_core = time.process_time() - kept["core_seconds"]
     bar = tqdm(
         total=iterations, initial=kept["iteration"], unit="batch", disable=not progress, desc="training"
     )
@@ -137,15 +138,17 @@ def run(net, recipe, images, labels, validation, seed, history, snapshot, progre
             before = {n: p.detach().clone() for n, p in net.named_parameters()} if last else None
             _step(net, recipe, gradient, optimiser, x, labels[batch], phase, iteration, iterations)
             bar.update()
-            seconds = time.perf_counter() - begun
+            seconds, core_seconds = time.perf_counter() - begun, time.process_time() - begun_core
             if last:
-                record = _epoch(net, recipe, validation, phase, iteration, seconds, before)
+                record = _epoch(net, recipe, validation, phase, iteration, before)
+                record |= {"seconds": round(seconds, 1), "core_seconds": round(core_seconds, 1)}
                 history.append({"epoch": len(history) + 1, **record})
                 bar.set_postfix(validation=f"{history[-1]['validation_accuracy']:.3f}")
                 for sentence in history[-1].get("warnings", ()) if progress else ():
                     bar.write(f"epoch {len(history)}: {sentence}")
             if stop or snapshot.due():
-                kept = {"iteration": iteration + 1, "history": history, "seconds": seconds}
+                kept = {"iteration": iteration + 1, "history": history}
+                kept |= {"seconds": seconds, "core_seconds": core_seconds}
                 snapshot.save(net, optimiser, generator, order, kept)
             if stop:
                 raise Interrupted(
@@ -163,7 +166,7 @@ def _step(net, recipe, gradient, optimiser, images, labels, phase, iteration, it
     optimiser.step()
 
 
-def _epoch(net, recipe, validation, phase, iteration, seconds, before):
+def _epoch(net, recipe, validation, phase, iteration, before):
     """The record of an epoch: accuracy on validation images and, of an EP-CNN, what `eplib.monitors` sees."""
     record = {
         "images_seen": (iteration + 1) * recipe.batch,
@@ -173,7 +176,6 @@ def _epoch(net, recipe, validation, phase, iteration, seconds, before):
         else "bfloat16",
         "validation_accuracy": validation_accuracy(net, *validation, phase),
         "update": monitors.update_sizes(net, before),
-        "seconds": round(seconds, 1),
     }
     if phase is not None:
         report = monitors.states(net, data.as_float(validation[0][:WATCHED]), phase[0])
