@@ -2,7 +2,7 @@
 
 import html
 
-from eplib import model_verdicts, published, scales
+from eplib import model_verdicts, published, scales, sentences
 from eplib.attractors import RETURNED
 from eplib.phases import ORDERS
 from eplib.pictures import NAMES
@@ -113,10 +113,7 @@ def estimator_table(result):
         f"one-sided EP, {at}, frozen": pick("one-sided", *judged, "frozen"),
     }
     layers = list(table.layer.unique())
-    lines = [
-        "| weight gradient by | " + " | ".join(_layer(l) for l in layers) + " |",
-        "|---|" + "---|" * len(layers),
-    ]
+    lines = []
     for name, rows in cases.items():
         cells = []
         for layer in layers:
@@ -125,14 +122,15 @@ def estimator_table(result):
                 for m in ("cosine", "norm_ratio")
             )
             cells.append(f"{cosine:.4f} (× {ratio:.2f})")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        lines.append([name, *cells])
     n = int(table.n.max())
-    return Text(
-        "\n".join(lines)
-        + "\n\nCosine with the adjoint's gradient at the same free state, and in brackets its length as a"
-        f" multiple of the adjoint's; medians over {n} batch{'es' if n > 1 else ''} of"
+    note = (
+        "Cosine with the adjoint's gradient at the same free state, and in brackets its length as a multiple"
+        " of the"
+        f" adjoint's; medians over {n} batch{'es' if n > 1 else ''} of"
         f" {min(result.settings['sizes']['batch'], len(result.image_ids))} images, float64."
     )
+    return sentences.table(["weight gradient by", *map(_layer, layers)], lines, note)
 
 
 def _layer(layer):
@@ -144,15 +142,11 @@ def settings_table(shown):
     dataset = shown.dataset if shown.dataset in ("cifar10", "cifar100") else "cifar10"
     theirs, sources = published.settings(dataset, "ep-cnn"), published.settings_sources(dataset, "ep-cnn")
     row = scales.row(shown.scale, "ep-cnn", shown.dataset)
+    head = ["setting", f"published ({dataset})", f"here ({shown.scale})", "source of the published value"]
     lines = [
-        f"| setting | published ({dataset}) | here ({shown.scale}) | source of the published value |",
-        "|---|---|---|---|",
+        [name, _plain(theirs[key]), _plain(ours(row)), sources[key]] for key, (name, ours) in SETTINGS.items()
     ]
-    for key, (name, ours) in SETTINGS.items():
-        value = theirs[key]
-        source = sources[key].replace("*", r"\*")  # or Markdown would take the stars for emphasis
-        lines.append(f"| {name} | {_plain(value)} | {_plain(ours(row))} | {source} |")
-    return Text("\n".join(lines))
+    return sentences.table(head, lines)
 
 
 def _spread(recipe):

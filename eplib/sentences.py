@@ -26,6 +26,22 @@ class Html(str):
         return str(self)
 
 
+def table(head, lines, note=""):
+    """A table of words: its head, its lines (their first cell names the line), and a note below."""
+    head = "".join(f"<th>{html.escape(str(cell))}</th>" for cell in head)
+    body = "".join(
+        f"<tr><th>{html.escape(str(first))}</th>"
+        + "".join(f"<td>{html.escape(str(c))}</td>" for c in rest)
+        + "</tr>"
+        for first, *rest in lines
+    )
+    note = f"<p>{html.escape(note)}</p>" if note else ""
+    return Html(
+        '<div class="eplib-table" style="overflow-x:auto;font-size:.9em"><table>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}</div>"
+    )
+
+
 def published_claim(norm):
     """The paper's numbers where its EP-CNN leads its CNN most, as a sentence."""
     epsilon, ep, cnn = published.largest_gap(norm)

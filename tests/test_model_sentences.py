@@ -1,11 +1,13 @@
 import csv
+import html
+import re
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from eplib import files, model_sentences, scales
+from eplib import files, model_sentences, scales, sentences
 from eplib.chapters import Badge, Shown
 from eplib.phases import ORDERS
 from eplib.pictures import NAMES
@@ -34,9 +36,9 @@ def published_rows(name, **columns):
 
 
 def cells(table):
-    """The lines of a Markdown table as lists of cells, without its rule."""
-    lines = [line for line in str(table).split("\n\n")[0].splitlines() if line.startswith("|")]
-    return [[c.strip() for c in line.strip("|").split("|")] for line in lines if not line.startswith("|--")]
+    """The lines of an HTML table as lists of cells, its head first."""
+    lines = re.findall(r"<tr>(.*?)</tr>", str(table))
+    return [[html.unescape(c) for c in re.findall(r"<t[hd]>(.*?)</t[hd]>", line)] for line in lines]
 
 
 def test_the_published_accuracy_is_told_at_four_steps():
@@ -213,9 +215,9 @@ def test_the_same_normalisation_is_the_same_number():
     }
 
 
-def test_stars_in_a_source_are_no_emphasis():
-    text = str(model_sentences.settings_table(Shown("quick", "sample", (0,))))
-    assert "EP/cel/\\*/\\*/hyperparameters.txt" in text and "/*" not in text
+def test_a_table_escapes_its_cells_and_keeps_its_note():
+    text = str(sentences.table(["a", "b"], [["<x>", 1]], "1 < 2"))
+    assert "&lt;x&gt;" in text and "<p>1 &lt; 2</p>" in text and cells(text) == [["a", "b"], ["<x>", "1"]]
 
 
 def provoked(said, turned=(("nothing", 1.0), ("gains", 0.25), ("<β>", 50.0))):
