@@ -134,6 +134,30 @@ def fast_enough(iteration):
     )
 
 
+def given_up(results):
+    """What the fast schedule gives up against the paper's on the same networks, from
+    `eplib.studies.schedules`.
+    """
+    first = results[0].table
+    own, faithful = (first[first.metric == "accuracy"].iloc[i] for i in (0, 1))
+    accuracy = [sum(r.correct[i].mean() for r in results) / len(results) for i in (0, 1)]
+    layers = first[first.metric == "cosine"].layer
+    cosines = [
+        sum(r.table[r.table.metric == "cosine"].value.iloc[i] for r in results) / len(results)
+        for i in range(len(layers))
+    ]
+    return Text(
+        f"**What *fast* gives up**, on the same weights ({len(results)} networks, {len(results[0].image_ids)}"
+        " test"
+        f" images): accuracy {accuracy[0]:.1%} after its {own.predict_steps:.0f} {own.order} steps and"
+        f" {accuracy[1]:.1%} after {faithful.predict_steps:.0f} {faithful.order} ones; the cosine of its"
+        " weight"
+        " gradient with the faithful one is "
+        + ", ".join(f"{c:.2f} ({l})" for l, c in zip(layers, cosines, strict=True))
+        + " by layer."
+    )
+
+
 def answer(report):
     """The chapter's answer: what an EP-CNN costs beside a CNN, in words."""
     found = {}

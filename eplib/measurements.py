@@ -31,7 +31,7 @@ def settings_of(checkpoint, measurement, images=None, epsilons=None):
             )
         sizes = dict(size.studies[measurement])
         planned = sizes.pop("images")
-        if measurement == "estimators":
+        if measurement in ("estimators", "schedules"):
             sizes["trained_with"] = _nudges(record)
     else:
         planned = size.attack.images_for(measurement)

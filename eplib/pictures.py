@@ -13,6 +13,7 @@ from matplotlib.figure import Figure  # no pyplot, no global state: the same cal
 COLOURS = {  # of Okabe and Ito, and greys
     "ep-cnn": "#0072b2",
     "ep-cnn-live": "#56b4e9",
+    "ep-cnn-60": "#004c73",
     "twin-one-sided": "#e69f00",
     "twin-adjoint": "#cc79a7",
     "twin-bptt": "#009e73",
@@ -22,6 +23,7 @@ COLOURS = {  # of Okabe and Ito, and greys
 NAMES = {
     "ep-cnn": "EP-CNN",
     "ep-cnn-live": "EP-CNN, live arg-max",
+    "ep-cnn-60": "EP-CNN, 60 + 2 × 20 synchronous steps",
     "twin-one-sided": "twin by one-sided EP",
     "twin-adjoint": "twin by the adjoint",
     "twin-bptt": "twin by BPTT",

@@ -58,11 +58,19 @@ def measured(shown):
 def _ratio(report):
     network = "-".join(map(str, report["network"]))
     where = f"({network}, batch {report['batch']}; {report['threads']} threads, {report['device']})"
-    return [
-        (f"training iteration, {name}, against autograd of Φ {where}", f"{ratio:.1f}× faster")
-        for name, ratio in report["ratio"].items()
-        if name != "autograd of Φ"
-    ]
+    lines = []
+    for name, ratio in report["ratio"].items():
+        if name.startswith("fast"):
+            against = "the paper's 310 steps by autograd of Φ (projected)"
+            lines.append((f"images a second in training, {name}, against {against} {where}", f"{ratio:.1f}×"))
+        elif name != "autograd of Φ":
+            lines.append(
+                (
+                    f"training iteration, {name}, against autograd of Φ, the same steps {where}",
+                    f"{ratio:.1f}×",
+                )
+            )
+    return lines
 
 
 def _build(report):

@@ -112,6 +112,12 @@ def _studies(settling, multistability, landscape, estimators, failures, phases=(
             "batch": 100,
         },
         "estimators": {**_named("images steps", estimators), "adjoint_sweeps": 400, "batch": 20},
+        "schedules": {
+            "images": estimators[0],
+            "free_steps": estimators[1],
+            "nudged_steps": 30,
+            "batch": 20,
+        },
         "failures": {
             "images": failures[0],
             "recipe": {"images_seen": failures[1], "phases": phases, "decay_until": 2.0},
@@ -136,6 +142,8 @@ def _rows(network, ep, cnn, steps, order):
     rows = {
         model: Row(**network, recipe=recipe, steps=steps, order=order) for model, recipe in recipes.items()
     }
+    sixty = replace(ep, phases=((1.0, 60, 20),), arg_max="live")
+    rows["ep-cnn-60"] = Row(**network, recipe=sixty, steps=60, order="synchronous")
     return rows | {"cnn": Row(**network, recipe=cnn)}
 
 

@@ -192,6 +192,35 @@ def estimators(net, images, labels, sizes, progress=True):
     return Found(rows, right, right[None])
 
 
+def schedules(net, images, labels, sizes, progress=True):
+    """What the network's own training schedule gives up against the paper's (synchronous, live arg-max, β
+    0.5) on the same weights. sizes: trained_with (β, nudged steps, arg-max), free_steps and nudged_steps of
+    the paper's, batch.
+
+    Rows: accuracy at the network's own free phase and at the paper's; cosine of the two weight gradients by
+    layer (column layer; median over batches, low and high the smallest and the largest; n the batches).
+    """
+    beta, nudged, arg_max = sizes["trained_with"]
+    own = ("centred", beta, net.steps, nudged, net.order, arg_max)
+    faithful = ("centred", 0.5, sizes["free_steps"], sizes["nudged_steps"], "synchronous", "live")
+    batches = list(zip(images.split(sizes["batch"]), labels.split(sizes["batch"]), strict=True))
+    values, right = [], {schedule: [] for schedule in (own, faithful)}
+    for x, y in _bar(batches, "schedules", progress):
+        gradients = [learning.compute(net, x, y, *schedule) for schedule in (own, faithful)]
+        values.append(_compare(*gradients))
+        for schedule, found in right.items():
+            found.append(settle(net, x, schedule[2], schedule[4]).logits.argmax(1) == y)
+    rows, correct = [], []
+    for schedule, found in right.items():
+        correct.append(torch.cat(found))
+        rows.append({"predict_steps": schedule[2], "order": schedule[4], **share("accuracy", correct[-1])})
+    for layer, (cosines, _) in _by_layer(values):
+        low, middle, high = min(cosines), float(np.median(cosines)), max(cosines)
+        rows.append(dict(layer=layer, metric="cosine", value=middle, low=low, high=high, n=len(cosines)))
+    correct = torch.stack(correct).cpu().numpy()
+    return Found(rows, correct[0], correct)
+
+
 def _compare(estimate, exact):
     """{weight name: (cosine, ‖estimate‖ / ‖exact‖)}."""
     found = {}
@@ -242,4 +271,5 @@ STUDIES = {
     "multistability": multistability,
     "landscape": landscape,
     "estimators": estimators,
+    "schedules": schedules,
 }

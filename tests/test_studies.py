@@ -407,6 +407,40 @@ def test_estimators_are_compared_in_float64_and_the_network_stays_as_it_is(monke
     assert found.clean.tolist() == found.correct[0].tolist() == [True, True, False, False]
 
 
+# schedules
+
+
+def test_a_schedule_compared_with_itself_loses_nothing():
+    net = random_net(order="synchronous", steps=9)
+    images, labels = random_batch(net, 6)
+    sizes = dict(trained_with=[0.5, 4, "live"], free_steps=9, nudged_steps=4, batch=3)
+    found = studies.schedules(net, images, labels, sizes, progress=False)
+    cosines = pick(found.rows, metric="cosine")
+    assert [r["layer"] for r in cosines] == ["1", "2", "3", "read-out"] and {r["n"] for r in cosines} == {2}
+    assert all(r["value"] == pytest.approx(1, abs=1e-12) for r in cosines)
+    assert np.array_equal(found.correct[0], found.correct[1])
+
+
+def test_what_a_fast_schedule_gives_up_is_measured_on_the_same_weights():
+    net = random_net(gain=3.0, order="forward", steps=3)
+    images, labels = random_batch(net, 6)
+    sizes = dict(trained_with=[0.5, 2, "frozen"], free_steps=40, nudged_steps=10, batch=6)
+    found = studies.schedules(net, images, labels, sizes, progress=False)
+    fast = weight_gradients(net, images, labels, free_steps=3, nudged_steps=2, arg_max="frozen")
+    slow = weight_gradients(
+        net, images, labels, free_steps=40, nudged_steps=10, order="synchronous", arg_max="live"
+    )
+    for row, name in zip(
+        pick(found.rows, metric="cosine"), [n for n in fast if n.endswith("weight")], strict=True
+    ):
+        expected = torch.cosine_similarity(fast[name].flatten(), slow[name].flatten(), dim=0)
+        assert row["value"] == pytest.approx(expected.item()) and row["value"] < 0.999
+    for steps, order, outcome in ((3, "forward", found.correct[0]), (40, "synchronous", found.correct[1])):
+        right = settle(net, images, steps, order).logits.argmax(1) == labels
+        agrees(one(found.rows, metric="accuracy", predict_steps=steps), right)
+        assert outcome.tolist() == right.tolist()
+
+
 # stored
 
 
@@ -436,6 +470,7 @@ def test_a_networks_training_is_among_the_settings_of_its_estimators(smoke):
             {f"{a}_{k}" for a in ("energy", "barrier", "hysteresis") for k in ("attack", "random")},
         ),
         ("estimators", {"layer", "estimator", "beta", "nudged_steps", "arg_max"}, set()),
+        ("schedules", {"layer"}, set()),
     ],
 )
 def test_a_stored_study_comes_back_whole(smoke, tmp_path, monkeypatch, study, columns, arrays):
