@@ -202,22 +202,19 @@ def schedules(net, images, labels, sizes, progress=True):
     """
     beta, nudged, arg_max = sizes["trained_with"]
     own = ("centred", beta, net.steps, nudged, net.order, arg_max)
-    faithful = ("centred", 0.5, sizes["free_steps"], sizes["nudged_steps"], "synchronous", "live")
+    both = (own, ("centred", 0.5, sizes["free_steps"], sizes["nudged_steps"], "synchronous", "live"))
     batches = list(zip(images.split(sizes["batch"]), labels.split(sizes["batch"]), strict=True))
-    values, right = [], {schedule: [] for schedule in (own, faithful)}
+    values, right = [], []
     for x, y in _bar(batches, "schedules", progress):
-        gradients = [learning.compute(net, x, y, *schedule) for schedule in (own, faithful)]
-        values.append(_compare(*gradients))
-        for schedule, found in right.items():
-            found.append(settle(net, x, schedule[2], schedule[4]).logits.argmax(1) == y)
-    rows, correct = [], []
-    for schedule, found in right.items():
-        correct.append(torch.cat(found))
-        rows.append({"predict_steps": schedule[2], "order": schedule[4], **share("accuracy", correct[-1])})
+        values.append(_compare(*(learning.compute(net, x, y, *schedule) for schedule in both)))
+        right.append(torch.stack([settle(net, x, s[2], s[4]).logits.argmax(1) == y for s in both]))
+    correct, rows = torch.cat(right, dim=1), []
+    for schedule, outcome in zip(both, correct, strict=True):
+        rows.append({"predict_steps": schedule[2], "order": schedule[4], **share("accuracy", outcome)})
     for layer, (cosines, _) in _by_layer(values):
         low, middle, high = min(cosines), float(np.median(cosines)), max(cosines)
         rows.append(dict(layer=layer, metric="cosine", value=middle, low=low, high=high, n=len(cosines)))
-    correct = torch.stack(correct).cpu().numpy()
+    correct = correct.cpu().numpy()
     return Found(rows, correct[0], correct)
 
 
