@@ -25,7 +25,7 @@ def training_iteration(rounds=5, device=None):
     against the paper's 310 synchronous steps by autograd, whose time is projected from that of the 40 steps
     measured.
     """
-    device = _device(device)
+    device = device_or_best(device)
     net, plain, images, labels = _networks(device)
     short = dict(beta=BETA, free_steps=FREE_STEPS, nudged_steps=NUDGED_STEPS, order="synchronous")
     fast = dict(beta=BETA, free_steps=20, nudged_steps=8, order="forward", arg_max="frozen")
@@ -45,7 +45,7 @@ def training_iteration(rounds=5, device=None):
             name + ", bfloat16": closed(s, torch.bfloat16)
             for name, s in (("closed form", short), ("fast", fast))
         }
-    times = _interleaved(cases, rounds, device)
+    times = interleaved(cases, rounds, device)
     median = {name: statistics.median(values) for name, values in times.items()}
     faithful = median["autograd of Φ"] * 310 / (FREE_STEPS + 2 * NUDGED_STEPS)
     ratio = {
@@ -60,7 +60,7 @@ def training_iteration(rounds=5, device=None):
         "network": CHANNELS,
         "batch": BATCH,
         "steps": [FREE_STEPS, NUDGED_STEPS],
-        **_machine(device),
+        **machine(device),
     }
 
 
@@ -69,19 +69,19 @@ def input_gradient(steps=250, batch=8, rounds=3, device=None):
     Φ and from stored codes and clip patterns; milliseconds, bytes kept for the backward pass, and their
     ratios.
     """
-    device = _device(device)
+    device = device_or_best(device)
     net, plain, images, labels = _networks(device, batch)
-    report = {"steps": steps, "batch": batch, "network": CHANNELS, "orders": {}, **_machine(device)}
+    report = {"steps": steps, "batch": batch, "network": CHANNELS, "orders": {}, **machine(device)}
     for order in ("synchronous", "forward"):
         cases = {
-            "autograd of Φ": lambda order=order: _autograd_input(plain, images, labels, steps, order),
+            "autograd of Φ": lambda order=order: autograd_input(plain, images, labels, steps, order),
             "codes": lambda order=order: gradients.input_gradient(
                 net, images, labels, "unrolled", steps, order
             ),
         }
-        found = _interleaved(cases, rounds, device)
+        found = interleaved(cases, rounds, device)
         median = {name: statistics.median(values) for name, values in found.items()}
-        kept = {"autograd of Φ": _autograd_input(plain, images, labels, steps, order, count=True)}
+        kept = {"autograd of Φ": autograd_input(plain, images, labels, steps, order, count=True)}
         kept["codes"] = gradients.follow(net, images, steps, order).bytes
         report["orders"][order] = {
             "milliseconds": {name: round(value, 1) for name, value in median.items()},
@@ -92,7 +92,7 @@ def input_gradient(steps=250, batch=8, rounds=3, device=None):
     return report
 
 
-def _autograd_input(net, images, labels, steps, order, count=False):
+def autograd_input(net, images, labels, steps, order, count=False):
     """∂loss/∂image by back-propagation through autograd of Φ; with `count`, the bytes that it keeps
     instead.
     """
@@ -110,7 +110,8 @@ def _autograd_input(net, images, labels, steps, order, count=False):
     return sum(storages.values()) if count else torch.autograd.grad(loss, x)[0]
 
 
-def _device(device):
+def device_or_best(device):
+    """The device itself, or the GPU where there is one and none is named."""
     return device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -124,18 +125,19 @@ def _networks(device, batch=BATCH):
     return net, plain, images, labels
 
 
-def _interleaved(cases, rounds, device):
+def interleaved(cases, rounds, device):
     """{name: [milliseconds, …]} of every case in turn, `rounds` times after one to warm up."""
     times = {name: [] for name in cases}
     for i in range(rounds + 1):
         for name, function in cases.items():
-            seconds = _timed(function, device)
+            seconds = timed(function, device)
             if i:
                 times[name].append(1e3 * seconds)
     return times
 
 
-def _machine(device):
+def machine(device):
+    """What a report was measured on."""
     return {
         "torch": torch.__version__,
         "device": files.provenance(device)["device"],
@@ -144,7 +146,8 @@ def _machine(device):
     }
 
 
-def _timed(function, device):
+def timed(function, device):
+    """Seconds of one call, the device's work included."""
     start = time.perf_counter()
     function()
     if torch.device(device).type == "cuda":

@@ -31,18 +31,18 @@ def report(sizes="full", device=None):
     """{"rows": [{task, method, steps, …, milliseconds per batch, bytes kept, floor in milliseconds}],
     "rates": {precision: GFLOP/s of a matrix product}, and what it ran on}.
     """
-    size, device = SIZES[sizes], benchmark._device(device)
+    size, device = SIZES[sizes], benchmark.device_or_best(device)
     rates = matrix_rates(size["matrix"], device)
     cases = [*training_cases(size, device), *inference_cases(size, device), *gradient_cases(size, device)]
     cases += growth_cases(size, device)
-    times = _interleaved([function for _, function in cases], size["rounds"], device)
+    times = benchmark.interleaved(dict(enumerate(f for _, f in cases)), size["rounds"], device)
     rows = []
-    for (row, _), found in zip(cases, times, strict=True):
+    for (row, _), found in zip(cases, times.values(), strict=True):
         flops = row.pop("flops", None)
         floor = None if flops is None else round(flops / rates[row["precision"]] / 1e6, 3)
         timed = {"milliseconds": statistics.median(found), "low": min(found), "high": max(found)}
         rows.append(row | {k: round(v, 3) for k, v in timed.items()} | {"floor": floor})
-    return {"rows": rows, "rates": {k: round(v, 1) for k, v in rates.items()}, **benchmark._machine(device)}
+    return {"rows": rows, "rates": {k: round(v, 1) for k, v in rates.items()}, **benchmark.machine(device)}
 
 
 def matrix_rates(side, device):
@@ -53,7 +53,7 @@ def matrix_rates(side, device):
     rates = {}
     for name, dtype in dtypes.items():
         a = torch.rand(side, side, device=device, dtype=dtype)
-        best = min(benchmark._timed(lambda a=a: a @ a, device) for _ in range(6))
+        best = min(benchmark.timed(lambda a=a: a @ a, device) for _ in range(6))
         rates[name] = 2 * side**3 / best / 1e9
     return rates
 
@@ -125,9 +125,9 @@ def gradient_cases(size, device):
         trace.pull_back(trace.logits.softmax(1) - F.one_hot(y, net.classes))
 
     yield _row("input gradient", "adjoint", size["long"], "forward", net, size["batch"], bytes=0), adjoint
-    kept = benchmark._autograd_input(net, x, y, 20, "forward", count=True)
+    kept = benchmark.autograd_input(net, x, y, 20, "forward", count=True)
     row = _row("input gradient", "autograd of Φ", 20, "forward", net, size["batch"], bytes=kept)
-    yield row, lambda: benchmark._autograd_input(net, x, y, 20, "forward")
+    yield row, lambda: benchmark.autograd_input(net, x, y, 20, "forward")
 
     def of_the_cnn():
         z = x.clone().requires_grad_()
@@ -174,13 +174,3 @@ def _row(task, method, steps, order, net, batch, precision="float32", **more):
         "precision": precision,
         **more,
     }
-
-
-def _interleaved(functions, rounds, device):
-    times = [[] for _ in functions]
-    for i in range(rounds + 1):
-        for function, found in zip(functions, times, strict=True):
-            seconds = benchmark._timed(function, device)
-            if i:
-                found.append(1e3 * seconds)
-    return times

@@ -115,7 +115,7 @@ def _time_path(name, net, x, y, size, dtype, device):
         def run():
             replay(x, y)
 
-    found = costs._interleaved([run], size["rounds"], device)[0]
+    found = benchmark.interleaved({name: run}, size["rounds"], device)[name]
     return factor * sorted(found)[len(found) // 2]
 
 

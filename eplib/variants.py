@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from eplib import data, dynamics, files, scales, training
-from eplib.benchmark import _machine
+from eplib.benchmark import machine
 from eplib.snapshots import Snapshot
 
 CORE_SECONDS = 900
@@ -40,7 +40,7 @@ def compare(out=None, scale="cpu", core_seconds=CORE_SECONDS, names=tuple(VARIAN
     images seen, core-seconds, accuracy on held-out training images at the network's own T and settled longer.
     """
     path = None if out is None else Path(out) / "variants.json"
-    report = files.read_json(path, "benchmark") if path and path.exists() else {"rows": [], **_machine("cpu")}
+    report = files.read_json(path, "benchmark") if path and path.exists() else {"rows": [], **machine("cpu")}
     done = {row["variant"] for row in report["rows"]}
     for name in names:
         if name not in done:

@@ -39,7 +39,7 @@ def test_bytes_kept_by_codes_are_far_fewer_than_autograds_and_grow_with_the_step
     net = random_net((8, 8, 8), (1, 1, 0), 16)
     images, labels = random_batch(net, 4)
     few, many = (gradients.follow(net, images, steps, "synchronous").bytes for steps in (10, 20))
-    by_autograd = benchmark._autograd_input(net.double(), images, labels, 20, "synchronous", count=True)
+    by_autograd = benchmark.autograd_input(net.double(), images, labels, 20, "synchronous", count=True)
     assert 1.9 < many / few < 2.1 and by_autograd > 24 * many
 
 
@@ -47,7 +47,7 @@ def test_both_ways_to_the_input_gradient_agree():
     net = random_net()
     images, labels = random_batch(net)
     ours = gradients.input_gradient(net, images, labels, "unrolled", 15, "forward")
-    assert (ours - benchmark._autograd_input(net, images, labels, 15, "forward")).abs().max() < 1e-12
+    assert (ours - benchmark.autograd_input(net, images, labels, 15, "forward")).abs().max() < 1e-12
 
 
 def test_figures_and_words_come_from_the_report(report):
