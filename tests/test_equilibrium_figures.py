@@ -1,20 +1,17 @@
-import base64
 import re
-import xml.etree.ElementTree as ElementTree
 from functools import cache
 
+import drawings
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from eplib import equilibrium_figures as figures
 from eplib import published
 from eplib.chapters import Badge
 from eplib.phases import ORDERS
-from eplib.pictures import COLOURS, STYLE, Picture
+from eplib.pictures import COLOURS
 from eplib.results import Result
 from eplib.statistics import wilson
 from eplib.studies import SHOWN_STEPS
@@ -141,42 +138,21 @@ def pair(request):
 @pytest.fixture
 def words(monkeypatch):
     """Pictures without their drawing."""
-    monkeypatch.setattr(
-        figures, "draw", lambda label, grid, plot, caption, alt, **size: Picture(label, "", caption, alt)
-    )
+    monkeypatch.setattr(figures, "draw", drawings.words_only)
 
 
 @pytest.fixture
 def axes(monkeypatch):
     """Instead of pictures the axes that they are drawn on, always a list."""
-
-    def draw(label, grid, plot, caption, alt, width=9.0, height=3.9, sharey=True):
-        with rc_context(STYLE):
-            found = Figure(figsize=(width, height)).subplots(*grid, sharey=sharey)
-            plot(found)
-        return np.atleast_1d(found)
-
-    monkeypatch.setattr(figures, "draw", draw)
+    monkeypatch.setattr(figures, "draw", drawings.axes_only)
 
 
 def test_pictures_are_valid_svg_of_the_same_bytes_that_loads_nothing(pair):
-    (first, second), label = pair
-    root = ElementTree.fromstring(first.svg)
-    assert root.tag == "{http://www.w3.org/2000/svg}svg" and root.get("viewBox")
-    assert first == second and first.label == label
-    links = [v for e in root.iter() for k, v in e.attrib.items() if k.endswith("href")]
-    assert links and all(v.startswith("#") for v in links)
+    drawings.is_valid_svg_of_the_same_bytes_that_loads_nothing(pair)
 
 
 def test_pictures_show_themselves_with_a_text_for_those_who_cannot_see_them(pair):
-    picture = pair[0][0]
-    html = ElementTree.fromstring(picture._repr_html_().replace('white">', 'white"/>'))  # close <img>
-    image = html.find("img")
-    assert base64.b64decode(image.get("src").split(",")[1]).decode() == picture.svg
-    assert html.get("id") == picture.label and image.get("alt") == picture.alt
-    assert html.find("figcaption").text == picture.caption
-    assert picture.caption.startswith("How to read it: ") and "quick scale" in picture.caption
-    assert len(picture.alt) > 60 and picture.alt.endswith(".") and "nan" not in picture.alt + picture.caption
+    drawings.shows_itself_with_a_text_for_those_who_cannot_see_it(pair)
 
 
 @pytest.mark.parametrize("label", PICTURES)
