@@ -5,6 +5,7 @@ clipped images.
 from dataclasses import dataclass
 
 import numpy as np
+import psutil
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -40,10 +41,11 @@ class AttackedModel(nn.Module):
     net: an EPCNN or any classifier with images [N, C, H, W] in [0, 1] -> logits. steps, order: of the free
     phase, by default the network's own. gradient: "unrolled" (exact, through those steps) or "adjoint" (for
     images whose residual is below 1e-3; the others get the unrolled gradient and are counted in `fallbacks`).
-    Works with and without autograd. Feed-forward networks take no steps and use autograd.
+    dtype: of states and convolutions, by default the network's; 16 bits are for searching only. Works with
+    and without autograd. Feed-forward networks take no steps and use autograd.
     """
 
-    def __init__(self, net, steps=None, order=None, gradient="unrolled"):
+    def __init__(self, net, steps=None, order=None, gradient="unrolled", dtype=None):
         super().__init__()
         self.net = net
         self.recurrent = isinstance(net, EPCNN)
@@ -56,7 +58,7 @@ class AttackedModel(nn.Module):
         )
         self.steps = (net.steps if steps is None else steps) if self.recurrent else None
         self.order = (order or net.order) if self.recurrent else None
-        self.fallbacks = 0
+        self.dtype, self.fallbacks = dtype, 0
         self.eval()
 
     def train(self, mode=True):
@@ -64,6 +66,17 @@ class AttackedModel(nn.Module):
         attack.
         """
         return super().train(False)
+
+    def bytes_an_image(self):
+        """What the exact gradient of one image keeps for its backward pass: 0 for a feed-forward network."""
+        if not self.recurrent or self.gradient != "unrolled":
+            return 0
+        size = (1, self.net.in_channels, self.net.image_size, self.net.image_size)
+        return self.follow(self.net.mean.new_zeros(size), "unrolled").bytes
+
+    def follow(self, images, method):
+        """`gradients.follow` with this model's steps, order and dtype."""
+        return gradients.follow(self.net, images, self.steps, self.order, method, self.dtype)
 
     def forward(self, images):
         images = _PlainLayout.apply(images)
@@ -92,7 +105,7 @@ class _Logits(torch.autograd.Function):
     @staticmethod
     def forward(context, images, attacked, differentiable):
         method = attacked.gradient if differentiable else None
-        trace = gradients.follow(attacked.net, images, attacked.steps, attacked.order, method)
+        trace = attacked.follow(images, method)
         context.attacked, context.trace = attacked, trace
         context.save_for_backward(images if method == "adjoint" else None)
         return trace.logits.to(images.dtype)
@@ -106,9 +119,7 @@ class _Logits(torch.autograd.Function):
         result = torch.empty_like(images)
         if settled.any():
             result[settled] = trace.rows(settled).pull_back(pull[settled]).to(pull.dtype)
-        unrolled = gradients.follow(
-            attacked.net, images[~settled], attacked.steps, attacked.order, "unrolled"
-        )
+        unrolled = attacked.follow(images[~settled], "unrolled")
         result[~settled] = unrolled.pull_back(pull[~settled]).to(pull.dtype)
         attacked.fallbacks += int((~settled).sum())
         return result, None, None
@@ -134,17 +145,35 @@ def pgd(model, images, labels, threat, steps=20):
         return attack(images.detach().contiguous(), labels).detach()
 
 
-def robust_outcomes(model, images, labels, norm, epsilons, steps, batch, progress=True):
+def fitting(batch, bytes_an_image, free):
+    """`batch`, halved until that many images keep no more than half of `free` bytes; 1 at least."""
+    while batch > 1 and batch * bytes_an_image > free / 2:
+        batch = (batch + 1) // 2
+    return batch
+
+
+def free_memory(device):
+    """Bytes that are free on a device."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
+
+
+def robust_outcomes(model, images, labels, norm, epsilons, steps, batch, progress=True, search=None):
     """Which images stay right under PGD: (correct_clean bool [N], correct bool [len(epsilons), N]).
 
     epsilons: ascending. An image counts as right under attack when it was right before and after; one broken
-    at an ε counts as broken at every larger ε, so only survivors are attacked and the curve falls.
+    at an ε counts as broken at every larger ε, so only survivors are attacked and the curve falls. batch: at
+    most so many images at a time, fewer where memory is short. search: the same network in fewer bits, which
+    is attacked first; what breaks it counts only where it breaks `model` too, and `model` itself is attacked
+    on all that is left.
     """
     threats = [ThreatModel(norm, e) for e in epsilons]
     if list(epsilons) != sorted(epsilons):
         raise InputError(f"epsilons {epsilons}: give them in ascending order")
     model.net.check(images)
     check_labels(labels, images, model.net.classes)
+    batch = fitting(batch, model.bytes_an_image(), free_memory(images.device))
     clean, correct = np.zeros(len(images), bool), np.zeros((len(epsilons), len(images)), bool)
     bar = tqdm(total=len(images), unit="image", desc=f"PGD {norm}", disable=not progress)
     for start in range(0, len(images), batch):
@@ -152,9 +181,10 @@ def robust_outcomes(model, images, labels, norm, epsilons, steps, batch, progres
         alive = predicted(model, x) == y
         clean[start : start + batch] = alive.cpu()
         for i, threat in enumerate(threats):
-            if alive.any():
-                adversarial = pgd(model, x[alive], y[alive], threat, steps)
-                alive[alive.clone()] = predicted(model, adversarial) == y[alive]
+            for attacked in (model,) if search is None else (search, model):
+                if alive.any():
+                    adversarial = pgd(attacked, x[alive], y[alive], threat, steps)
+                    alive[alive.clone()] = predicted(model, adversarial) == y[alive]
             correct[i, start : start + batch] = alive.cpu()
             bar.set_postfix_str(f"ε = {threat.epsilon:.3g}: {correct[i, : start + len(x)].mean():.3f} right")
         bar.update(len(x))

@@ -1,5 +1,6 @@
 """Plots of what an EP-CNN costs, from a report of `eplib.costs`, and the words about it."""
 
+from eplib import scales
 from eplib.checks import NORMS
 from eplib.pictures import COLOURS, NAMES, draw
 from eplib.sentences import Text
@@ -131,6 +132,26 @@ def fast_enough(iteration):
     )
     return Verdict(
         word, "undecided", sentence, "Another machine, or another run of the benchmark, with a smaller ratio."
+    )
+
+
+def schedules(scale):
+    """The two schedules that are compared, in words: the paper's, and that of a scale's EP-CNN at its end."""
+    faithful, fast = scales.row("paper", "ep-cnn"), scales.row(scale, "ep-cnn")
+    return Text(
+        f"*Faithful* is the paper's schedule: {_schedule(faithful)}. *Fast* is this project's:"
+        f" {_schedule(fast)}. A forward sweep computes as much as a synchronous step and moves the state"
+        " about twice as far. Where the processor multiplies 16-bit numbers itself, states and convolutions"
+        " of"
+        " the fast schedule run in bfloat16 and everything that accumulates in float32."
+    )
+
+
+def _schedule(row):
+    _, free, nudged = row.recipe.phases[-1]
+    winners = {"live": "free to switch", "frozen": "frozen"}[row.recipe.arg_max]
+    return (
+        f"{free} {row.order} free steps, then two nudged phases of {nudged} steps, pooling winners {winners}"
     )
 
 

@@ -113,12 +113,18 @@ def gradient_cases(size, device):
     """The gradient of the loss in one batch of images, by each method, with the bytes kept for it."""
     net, cnn, x, y = _setting(size["channels"], size["batch"], device)
     for steps, order in ((20, "forward"), (size["long"], "synchronous")):
-        kept = gradients.follow(net, x, steps, order).bytes
-        row = _row("input gradient", "unrolled", steps, order, net, size["batch"], bytes=kept)
-        yield (
-            row,
-            lambda steps=steps, order=order: gradients.input_gradient(net, x, y, "unrolled", steps, order),
-        )
+        for name in ("float32", "bfloat16"):
+            dtype = None if name == "float32" else torch.bfloat16
+            if dtype and not precision.native_bfloat16(device):
+                continue
+            kept = gradients.follow(net, x, steps, order, dtype=dtype).bytes
+            row = _row("input gradient", "unrolled", steps, order, net, size["batch"], name, bytes=kept)
+
+            def unrolled(steps=steps, order=order, dtype=dtype):
+                trace = gradients.follow(net, x, steps, order, dtype=dtype)
+                trace.pull_back(trace.logits.softmax(1) - F.one_hot(y, net.classes))
+
+            yield row, unrolled
 
     def adjoint():
         trace = gradients.follow(net, x, size["long"], "forward", "adjoint")

@@ -84,31 +84,35 @@ class Trace:
     @torch.no_grad()
     def pull_back(self, logit_gradient, last=None):
         """[N, classes] gradient of a loss in the logits -> its gradient in the image."""
-        pull = (logit_gradient.to(self.net.mean.dtype) @ self.net.readout.weight).view_as(
-            self.phase.states[-1]
+        pull = (
+            (logit_gradient.to(self.net.mean.dtype) @ self.net.readout.weight)
+            .view_as(self.phase.states[-1])
+            .to(self.phase.dtype)
         )
         if self.method == "adjoint":
-            into_first = adjoint(self.net, self.phase, pull)[0]
+            into_first = adjoint(self.phase, pull)[0]
         else:
             tape = self.phase.tape if last is None else self.phase.tape[-last * self.groups_per_step :]
-            into_first = _unrolled(self.net, self.phase, tape, pull)
+            into_first = _unrolled(self.phase, tape, pull, self.net.mean.dtype)
         conv = self.net.convs[0]
         size = (self.net.in_channels, self.net.image_size, self.net.image_size)
         return send_down(into_first, self.phase.drive.codes, conv.weight, conv.padding, size) / self.net.std
 
 
 @torch.no_grad()
-def follow(net, images, free_steps=None, order=None, method="unrolled"):
-    """Run a free phase from zero and return its `Trace`."""
+def follow(net, images, free_steps=None, order=None, method="unrolled", dtype=None):
+    """Run a free phase from zero and return its `Trace`. dtype: of states and convolutions, also of the
+    backward pass, by default the network's.
+    """
     schedule = groups(order or net.order, len(net.convs))
-    phase = Phase(net, drive(net, images))
+    phase = Phase(net, drive(net, images), dtype=dtype)
     phase.tape = [] if method == "unrolled" else None
     for _ in range(net.steps if free_steps is None else free_steps):
         phase.step(schedule)
     return Trace(net, phase, len(schedule), method, phase.residual() if method == "adjoint" else None)
 
 
-def backward(net, phase, tape, pull):
+def backward(phase, tape, pull):
     """Reverse of every recorded group of updates: yields (update, ∂loss/∂u of that update), last first.
 
     pull: ∂loss/∂(last state), shaped like it.
@@ -122,36 +126,36 @@ def backward(net, phase, tape, pull):
         for update, b in fields:
             l = update.layer
             if update.below is not None:
-                gradient[l - 1] += _down(net, phase, l, b, update.below.long())
+                gradient[l - 1] += _down(phase, l, b, update.below.long())
             if update.above is not None:
-                gradient[l + 1] += _up(net, l + 1, b, update.above.long())
+                gradient[l + 1] += _up(phase, l + 1, b, update.above.long())
             yield update, b
 
 
-def _unrolled(net, phase, tape, pull):
-    """Σ_t ∂loss/∂u_1^t, all that the image feeds."""
-    into_first = torch.zeros_like(phase.states[0])
-    for update, b in backward(net, phase, tape, pull):
+def _unrolled(phase, tape, pull, precise):
+    """Σ_t ∂loss/∂u_1^t, all that the image feeds, summed in the dtype `precise`."""
+    into_first = torch.zeros_like(phase.states[0], dtype=precise)
+    for update, b in backward(phase, tape, pull):
         if update.layer == 0:
             into_first += b
     return into_first
 
 
-def adjoint(net, phase, pull, sweeps=ADJOINT_SWEEPS):
+def adjoint(phase, pull, sweeps=ADJOINT_SWEEPS):
     """Solve a = D (H a + pull) by at most `sweeps` sweeps from the last layer to the first; returns a of
     every layer.
     """
-    slopes, codes = [], [phase.pooled(l)[1] for l in range(len(net.convs))]
-    for l in range(len(net.convs)):
+    slopes, codes = [], [phase.pooled(l)[1] for l in range(len(phase.layers))]
+    for l in range(len(phase.layers)):
         u = phase.field(l)
         slopes.append(((u > 0) & (u < 2)) * 0.5)
     a = [torch.zeros_like(s) for s in phase.states]
     for _ in range(sweeps):
         moved = []
         for (l,) in groups("backward", len(a)):
-            field = pull if l == len(a) - 1 else _down(net, phase, l + 1, a[l + 1], codes[l + 1])
+            field = pull if l == len(a) - 1 else _down(phase, l + 1, a[l + 1], codes[l + 1])
             if l > 0:
-                field = field + _up(net, l, a[l - 1], codes[l])
+                field = field + _up(phase, l, a[l - 1], codes[l])
             new = slopes[l] * field
             moved.append((new - a[l]).abs().max())
             a[l] = new
@@ -163,13 +167,13 @@ def adjoint(net, phase, pull, sweeps=ADJOINT_SWEEPS):
     return a
 
 
-def _down(net, phase, l, gradient, codes):
+def _down(phase, l, gradient, codes):
     """From the field of layer l to the state of layer l − 1."""
-    conv = net.convs[l]
-    return send_down(gradient, codes, conv.weight, conv.padding, phase.states[l - 1].shape)
+    weight, _, padding = phase.layers[l]
+    return send_down(gradient, codes, weight, padding, phase.states[l - 1].shape)
 
 
-def _up(net, l, gradient, codes):
+def _up(phase, l, gradient, codes):
     """From the field of layer l − 1 to the state of layer l, through the feedback."""
-    conv = net.convs[l]
-    return gather(F.conv2d(gradient, conv.weight, padding=conv.padding), codes)
+    weight, _, padding = phase.layers[l]
+    return gather(F.conv2d(gradient, weight, padding=padding), codes)

@@ -55,7 +55,7 @@ def settings_of(checkpoint, measurement, images=None, epsilons=None):
         return settings | {"settled": [list(s) for s in size.attack.settled] if recurrent else []}
     norm = measurement.removeprefix("pgd-")
     epsilons = sorted(attacks.ThreatModel(norm, e).epsilon for e in epsilons or size.attack.epsilons[norm])
-    return settings | {
+    settings |= {
         "norm": norm,
         "epsilons": epsilons,
         "attack_steps": size.attack.steps,
@@ -63,6 +63,8 @@ def settings_of(checkpoint, measurement, images=None, epsilons=None):
         "gradient": "unrolled" if recurrent else "autograd",
         "random_start": False,
     }
+    searched = recurrent and size.attack.search != "float32"
+    return settings | ({"search": size.attack.search} if searched else {})
 
 
 def _nudges(record):
@@ -114,6 +116,7 @@ def _clean(net, x, y, settings, batch, progress):
 
 
 def _pgd(net, x, y, settings, batch, progress):
+    fewer_bits = precision.working(settings.get("search", "float32"), x.device)
     clean, correct = attacks.robust_outcomes(
         attacks.AttackedModel(net),
         x,
@@ -123,6 +126,7 @@ def _pgd(net, x, y, settings, batch, progress):
         settings["attack_steps"],
         batch,
         progress,
+        search=fewer_bits and attacks.AttackedModel(net, dtype=fewer_bits),
     )
     named = ("norm", "gradient", "labels", "predict_steps", "order", "attack_steps")
     shared = {key: settings[key] for key in named} | {"attack": "pgd"}

@@ -26,7 +26,8 @@ class Row:
 class Attack:
     """Sizes of a measurement: test images (a prefix of the canonical order), steps of PGD, images at a time,
     and the settings at which the clean accuracy of an energy-based network is measured beside its own:
-    (steps, order).
+    (steps, order). search: the precision in which an energy-based network is attacked first, see
+    `eplib.attacks.robust_outcomes`.
     """
 
     images: int
@@ -35,6 +36,7 @@ class Attack:
     epsilons: dict
     settled: tuple = ()
     settled_images: int = 0
+    search: str = "float32"
 
     def images_for(self, attack):
         """How many test images a measurement looks at."""
@@ -247,7 +249,7 @@ SCALES = {
             "cifar10",
             (11, 13, 17, 19, 31),
             _paper_rows("cifar10"),
-            Attack(10_000, 20, 250, EPSILONS, ((250, "synchronous"),), 10_000),
+            Attack(10_000, 20, 250, EPSILONS, ((250, "synchronous"),), 10_000, "bfloat16 where native"),
             _studies(
                 (10_000, 250), (1000, 20, 1000), (500, 21, 500), (500, 250), (2000, 45_000), ((1.0, 60, 20),)
             ),

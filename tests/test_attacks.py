@@ -92,6 +92,58 @@ def test_outcomes_fall_with_epsilon_and_count_only_images_right_before(smoke, ba
             assert (attacks.predicted(model, alone) == y[j]).item() == correct[i, j]
 
 
+def test_what_breaks_the_search_in_16_bits_counts_only_when_it_breaks_the_network_itself(smoke, batch):
+    net, (x, y) = smoke["ep-cnn"].net, batch
+    model, epsilons = AttackedModel(net), (0.02, 0.1, 0.3)
+    clean, alone = attacks.robust_outcomes(model, x, y, "linf", epsilons, 4, 12, progress=False)
+    search = AttackedModel(net, dtype=torch.bfloat16)
+    both = attacks.robust_outcomes(model, x, y, "linf", epsilons, 4, 12, progress=False, search=search)
+    assert clean.any() and (both[0] == clean).all()
+    assert not (both[1] & ~alone).any()  # attacked by itself too, so never more right than alone
+    blind = AttackedModel(_always_wrong(net))  # every image breaks this one, without any change
+    fooled = attacks.robust_outcomes(model, x, y, "linf", epsilons, 4, 12, progress=False, search=blind)
+    assert (fooled[1] == alone).all()
+
+
+def _always_wrong(net):
+    wrong = copy.deepcopy(net)
+    with torch.no_grad():
+        wrong.readout.weight.zero_()
+    return wrong
+
+
+def test_batches_are_as_large_as_memory_allows(smoke):
+    model = AttackedModel(smoke["ep-cnn"].net)
+    longer = AttackedModel(smoke["ep-cnn"].net, steps=4 * model.steps, order="forward")
+    assert 0 < 3 * model.bytes_an_image() < longer.bytes_an_image()
+    assert AttackedModel(smoke["cnn"].net).bytes_an_image() == 0
+    assert attacks.free_memory("cpu") > 2**20
+    for batch, kept, free, allowed in (
+        (100, 10, 10**6, 100),
+        (100, 10, 2000, 100),
+        (100, 10, 1999, 50),
+        (7, 10, 90, 4),
+        (8, 10, 3, 1),
+        (64, 0, 0, 64),
+    ):
+        assert attacks.fitting(batch, kept, free) == allowed
+
+
+def test_short_memory_changes_the_batches_and_not_the_outcomes(smoke, batch, monkeypatch):
+    net = copy.deepcopy(smoke["ep-cnn"].net).double()
+    model, x, y = AttackedModel(net), batch[0].double(), batch[1]
+    arguments = model, x, y, "l2", (0.5, 3.0), 3, 12
+    plenty = attacks.robust_outcomes(*arguments, progress=False)
+    monkeypatch.setattr(attacks, "free_memory", lambda device: 10 * model.bytes_an_image())
+    sizes = []
+    monkeypatch.setattr(
+        attacks, "predicted", lambda m, z, right=attacks.predicted: sizes.append(len(z)) or right(m, z)
+    )
+    short = attacks.robust_outcomes(*arguments, progress=False)
+    assert max(sizes) == 3
+    assert all((a == b).all() for a, b in zip(plenty, short, strict=True))
+
+
 def test_an_attack_leaves_the_network_in_evaluation_mode(smoke, batch):
     x, y = batch
     model = AttackedModel(smoke["cnn"].net)

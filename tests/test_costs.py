@@ -119,3 +119,10 @@ def test_accuracy_against_cost_names_both_models(report):
     badge = Badge("sample", "quick", 100, (0,))
     picture = cost_figures.accuracy_against_cost(attacked, report, badge, "linf")
     assert "ℓ∞" in picture.caption and picture.svg.count("<path") > 10
+
+
+def test_the_schedules_in_words_are_those_of_the_scales():
+    words = cost_figures.schedules("quick")
+    assert "250 synchronous free steps, then two nudged phases of 30 steps, pooling winners free" in words
+    assert "20 forward free steps, then two nudged phases of 8 steps, pooling winners frozen" in words
+    assert "6 forward free steps, then two nudged phases of 3 steps" in cost_figures.schedules("smoke")

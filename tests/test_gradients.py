@@ -2,7 +2,7 @@ import pytest
 import torch
 from conftest import random_batch, random_net
 
-from eplib import dynamics, phases, reference
+from eplib import dynamics, gradients, phases, reference
 from eplib.checks import InputError
 from eplib.gradients import input_gradient
 
@@ -67,6 +67,20 @@ def test_gradient_equals_finite_differences():
     for method in ("unrolled", "adjoint"):
         predicted = (input_gradient(net, images, labels, method) * direction).sum().item()
         assert abs(predicted - measured) < 1e-5 * abs(measured)
+
+
+@pytest.mark.parametrize("order", ["synchronous", "forward"])
+def test_the_gradient_in_16_bits_points_where_the_exact_one_does(order):
+    net = random_net()
+    images, labels = random_batch(net, 8)
+    exact = input_gradient(net, images, labels, free_steps=20, order=order)
+    trace = gradients.follow(net, images, 20, order, dtype=torch.bfloat16)
+    assert trace.phase.states[0].dtype == torch.bfloat16 and trace.logits.dtype == torch.float64
+    onehot = torch.nn.functional.one_hot(labels, net.classes)
+    found = trace.pull_back(trace.logits.softmax(1) - onehot)
+    assert found.dtype == torch.float64
+    cosine = torch.nn.functional.cosine_similarity(found.flatten(1), exact.flatten(1))
+    assert cosine.median() > 0.95 and not torch.equal(found, exact)
 
 
 def test_adjoint_is_refused_where_the_network_has_not_settled():

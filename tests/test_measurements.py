@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from eplib import data, measurements, results
+from eplib import data, measurements, precision, results, scales
 from eplib.checks import InputError
 from eplib.statistics import wilson
 
@@ -55,3 +57,16 @@ def test_the_same_measurement_gives_the_same_outcomes(smoke):
 def test_bad_requests_are_refused(smoke, arguments):
     with pytest.raises(InputError):
         measurements.settings_of(smoke["cnn"], *arguments)
+
+
+def test_a_scale_that_searches_in_16_bits_says_so_in_the_settings(smoke, monkeypatch):
+    plain = measurements.measure(smoke["ep-cnn"], "pgd-linf", progress=False)
+    size = scales.scale("smoke")
+    searching = replace(size, attack=replace(size.attack, search="bfloat16 where native"))
+    monkeypatch.setitem(scales.SCALES, "smoke", searching)
+    monkeypatch.setattr(precision, "native_bfloat16", lambda device: True)
+    result = measurements.measure(smoke["ep-cnn"], "pgd-linf", progress=False)
+    assert "search" not in plain.settings and result.settings["search"] == "bfloat16 where native"
+    assert not (result.correct & ~plain.correct).any()
+    assert "search" not in measurements.settings_of(smoke["cnn"], "pgd-linf")
+    assert scales.scale("paper").attack.search == "bfloat16 where native"
