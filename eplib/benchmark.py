@@ -136,6 +136,12 @@ def interleaved(cases, rounds, device):
     return times
 
 
+def in_words(report):
+    """What a report was measured on, as part of a sentence."""
+    threads = report["threads"]
+    return f"{report['device']}, {threads} thread{'s' if threads > 1 else ''}, torch {report['torch']}"
+
+
 def machine(device):
     """What a report was measured on."""
     return {

@@ -1,15 +1,13 @@
 """Plots of what an EP-CNN costs, from a report of `eplib.costs`, and the words about it."""
 
-from eplib import scales
+from eplib import benchmark, scales
 from eplib.checks import NORMS
 from eplib.pictures import COLOURS, NAMES, draw
 from eplib.sentences import Text
-from eplib.verdicts import Verdict
 
 TASKS = ("training", "inference", "input gradient")
 GROWTH = {"steps": "free steps", "batch": "batch", "width": "width (channels of layer 1)", "depth": "layers"}
 GREY = "#595959"
-FASTER = 12.0  # what the fast schedule has to gain over the paper's by autograd, in images a second
 
 
 def rows(report, task):
@@ -38,7 +36,8 @@ def costs(report):
     caption = (
         f"How to read it: further left is cheaper; the scale is logarithmic. One batch of {batch} images,"
         " median and"
-        f" range of interleaved rounds; {machine(report)}. A grey stroke is the floor: the same arithmetic at"
+        f" range of interleaved rounds; {benchmark.in_words(report)}. A grey stroke is the floor: the same"
+        " arithmetic at"
         " the"
         " speed of one large matrix product on this machine."
     )
@@ -68,7 +67,7 @@ def growth(report):
         " dashed, the"
         f" floor. From {first['steps']} to {last['steps']} steps the time grows from"
         f" {first['milliseconds']:.0f} to"
-        f" {last['milliseconds']:.0f} ms a batch; {machine(report)}."
+        f" {last['milliseconds']:.0f} ms a batch; {benchmark.in_words(report)}."
     )
     alt = []
     for what, label in GROWTH.items():
@@ -107,32 +106,10 @@ def accuracy_against_cost(attacked, report, badge, norm):
         " is"
         f" better, further right is dearer. An EP-CNN's inference costs {ratio:.0f} times a CNN's here."
         f" Accuracies: {badge.text}; times: networks of"
-        f" {'-'.join(map(str, report['rows'][0]['channels']))} channels, {machine(report)}."
+        f" {'-'.join(map(str, report['rows'][0]['channels']))} channels, {benchmark.in_words(report)}."
     )
     alt = f"Accuracy under attack against the time of an inference: {ratio:.0f} times a CNN's for an EP-CNN."
     return draw("fig-accuracy-against-cost", (1, 1), plot, caption, alt, width=7.0, height=3.6)
-
-
-def fast_enough(iteration):
-    """Is the fast schedule at least 12 times as fast as the paper's 310 steps by autograd? A `Verdict` about
-    this machine, from a report of `eplib.benchmark.training_iteration`.
-    """
-    ratios = {name: r for name, r in iteration["ratio"].items() if name.startswith("fast")}
-    best = max(ratios, key=ratios.get)
-    word = "supported" if ratios["fast"] >= FASTER else "contradicted"
-    closed = {name: r for name, r in iteration["ratio"].items() if name.startswith("closed form")}
-    sentence = (
-        f"For this machine: {word}. The fast schedule trains {ratios['fast']:.1f} times as many images a"
-        " second as the"
-        f" paper's 310 steps by automatic differentiation ({best}: {ratios[best]:.1f} times; 12 asked for,"
-        " the 310"
-        f" steps projected from {sum(iteration['steps']) + iteration['steps'][1]} measured). Step for step, "
-        + " and ".join(f"the {name} is {r:.1f} times as fast" for name, r in closed.items())
-        + f" ({machine(iteration)})."
-    )
-    return Verdict(
-        word, "undecided", sentence, "Another machine, or another run of the benchmark, with a smaller ratio."
-    )
 
 
 def schedules(scale):
@@ -189,14 +166,8 @@ def answer(report):
         found[task] = f"{ratios[0]:.0f} to {ratios[-1]:.0f} times for {task}"
     return Text(
         f"**In one sentence.** An EP-CNN costs {', '.join(found.values())} what a CNN of the same shape costs"
-        f" ({machine(report)})."
+        f" ({benchmark.in_words(report)})."
     )
-
-
-def machine(report):
-    """What a report was measured on, in words."""
-    threads = report["threads"]
-    return f"{report['device']}, {threads} thread{'s' if threads > 1 else ''}, torch {report['torch']}"
 
 
 def _size(row, what):

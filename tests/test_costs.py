@@ -1,11 +1,14 @@
 import json
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from conftest import random_batch, random_net
 
-from eplib import benchmark, cost_figures, costs, gpu_report, gradients, variants
+from eplib import benchmark, cost_figures, cost_verdicts, costs, gpu_report, gradients, variants
 from eplib.chapters import Badge
+from eplib.checks import InputError
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,7 @@ def test_the_fast_schedule_is_judged_by_its_ratio(ratio, word):
         "threads": 2,
         "torch": "2",
     }
-    verdict = cost_figures.fast_enough(iteration)
+    verdict = cost_verdicts.fast_enough(iteration)
     assert verdict.networks == word and f"{ratio:.1f} times" in verdict.sentence and "2.3" in verdict.sentence
 
 
@@ -126,3 +129,37 @@ def test_the_schedules_in_words_are_those_of_the_scales():
     assert "250 synchronous free steps, then two nudged phases of 30 steps, pooling winners free" in words
     assert "20 forward free steps, then two nudged phases of 8 steps, pooling winners frozen" in words
     assert "6 forward free steps, then two nudged phases of 3 steps" in cost_figures.schedules("smoke")
+
+
+def clean(seed, right, steps=20, images=2000):
+    correct = np.zeros((1, images), bool)
+    correct[0, :right] = True
+    settings = {"seed": seed, "predict_steps": steps, "order": "forward"}
+    return SimpleNamespace(settings=settings, correct=correct, image_ids=np.arange(images))
+
+
+@pytest.mark.parametrize(
+    "fast, long, word",
+    [
+        (1700, 1700, "supported"),
+        (1700, 1705, "supported"),
+        (1700, 1720, "undecided"),
+        (1700, 1800, "contradicted"),
+    ],
+)
+def test_the_fast_schedule_may_lose_a_point(fast, long, word):
+    verdict = cost_verdicts.learns_as_well(
+        [clean(s, fast) for s in (1, 2)], [clean(s, long, 60) for s in (1, 2)]
+    )
+    assert verdict.networks == word and verdict.method == "undecided"
+    assert f"{fast / 2000:.1%}" in verdict.sentence and f"{long / 2000:.1%}" in verdict.sentence
+    assert (
+        f"lost are {(long - fast) / 20:.1f} points" in verdict.sentence and "60 forward" in verdict.sentence
+    )
+
+
+def test_fast_and_long_are_compared_in_pairs():
+    with pytest.raises(InputError, match="seeds"):
+        cost_verdicts.learns_as_well([clean(1, 5)], [clean(2, 5)])
+    with pytest.raises(InputError, match="same images"):
+        cost_verdicts.learns_as_well([clean(1, 5)], [clean(1, 5, images=100)])
