@@ -9,33 +9,71 @@ from torch import nn
 from eplib.checks import InputError, check_images, one_of
 from eplib.dynamics import settle
 from eplib.network import EPCNN, per_channel, state_shapes
+from eplib.phases import activation
 
 WEIGHT_DECAYS = (0.0, 1e-5, 1e-4, 1e-3, 1e-2)  # tried for a fitted read-out, chosen on validation images
 
 
+UNITS = {"relu": F.relu, "hard-sigmoid": F.hardsigmoid, "ep": activation}
+
+
 class CNN(nn.Module):
-    """The feed-forward CNN of arXiv 2401.11543: [convolution without bias, BatchNorm, ReLU, 2×2 max-pooling]
-    per layer, then a linear read-out. Same arguments as `eplib.network.EPCNN`; normalisation is inside.
-    Logits [N, classes].
+    """A feed-forward CNN: [convolution, BatchNorm, unit, 2×2 max-pooling] per layer, then a linear read-out.
+
+    By default that of arXiv 2401.11543: with BatchNorm, without biases, ReLU. norm: without it, convolutions
+    have biases. unit: "relu", "hard-sigmoid" (clip((u + 3) / 6, 0, 1), as in the paper's repository) or "ep"
+    (clip(u / 2, 0, 1), that of an EP-CNN, which pools before it; for a unit that never falls that is the same
+    function). Otherwise the arguments of `eplib.network.EPCNN`; normalisation is inside. Logits [N, classes].
     """
 
-    def __init__(self, channels, paddings, classes=10, in_channels=3, image_size=32, mean=0.0, std=1.0):
+    def __init__(
+        self,
+        channels,
+        paddings,
+        classes=10,
+        in_channels=3,
+        image_size=32,
+        mean=0.0,
+        std=1.0,
+        norm=True,
+        unit="relu",
+    ):
         super().__init__()
         self.channels, self.paddings, self.classes = tuple(channels), tuple(paddings), classes
         self.in_channels, self.image_size = in_channels, image_size
+        self.norm, self.unit = norm, one_of("unit", unit, UNITS)
         pairs = zip((in_channels, *channels[:-1]), channels, paddings, strict=True)
-        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=p, bias=False) for a, b, p in pairs)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in channels)
-        self.readout = nn.Linear(state_shapes(channels, paddings, image_size)[-1].numel(), classes)
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=p, bias=not norm) for a, b, p in pairs)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(c) if norm else nn.Identity() for c in channels)
+        self.shapes = state_shapes(channels, paddings, image_size)
+        self.readout = nn.Linear(self.shapes[-1].numel(), classes)
         self.register_buffer("mean", per_channel(mean, in_channels))
         self.register_buffer("std", per_channel(std, in_channels))
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, images):
-        x = (images.to(self.mean.dtype) - self.mean) / self.std
+    @property
+    def settings(self):
+        """The arguments that build the same architecture again, as JSON takes them."""
+        return {
+            "channels": list(self.channels),
+            "paddings": list(self.paddings),
+            "classes": self.classes,
+            "in_channels": self.in_channels,
+            "image_size": self.image_size,
+            "norm": self.norm,
+            "unit": self.unit,
+        }
+
+    def layers(self, images):
+        """The output of every layer after pooling, L tensors shaped like an EP-CNN's states."""
+        x, found = (images.to(self.mean.dtype) - self.mean) / self.std, []
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = F.max_pool2d(F.relu(norm(conv(x))), 2)
-        return self.readout(x.flatten(1))
+            x = F.max_pool2d(UNITS[self.unit](norm(conv(x))), 2)
+            found.append(x)
+        return found
+
+    def forward(self, images):
+        return self.readout(self.layers(images)[-1].flatten(1))
 
     def check(self, images):
         """Raise InputError unless `images` is [N, C, H, W], floating, finite and within [0, 1]."""
@@ -43,19 +81,26 @@ class CNN(nn.Module):
 
 
 KINDS = {"EPCNN": EPCNN, "CNN": CNN}
+TRANSFORMERS = (
+    "ViT",
+    "CCT",
+    "Swin",
+    "Mixer",
+)  # in a module of their own: its library takes seconds to import
+
+
+def kind(name):
+    """The class of networks called `name`; InputError if there is none."""
+    if one_of("kind of network", name, (*KINDS, *TRANSFORMERS)) in KINDS:
+        return KINDS[name]
+    from eplib import transformers
+
+    return getattr(transformers, name)
 
 
 def describe(net):
     """The arguments that build a network of the same kind and size again, as JSON takes them."""
-    settings = {
-        "kind": type(net).__name__,
-        "channels": list(net.channels),
-        "paddings": list(net.paddings),
-        "classes": net.classes,
-        "in_channels": net.in_channels,
-        "image_size": net.image_size,
-    }
-    return settings | ({"steps": net.steps, "order": net.order} if isinstance(net, EPCNN) else {})
+    return {"kind": type(net).__name__, **net.settings}
 
 
 def build(description):
@@ -63,14 +108,14 @@ def build(description):
     if not isinstance(description, dict):
         raise InputError(f"the description of a network is {description!r}: use a checkpoint of this version")
     settings = dict(description)
-    kind = one_of("kind of network", settings.pop("kind", None), KINDS)
+    name = settings.pop("kind", None)
     try:
-        return KINDS[kind](**settings)
+        return kind(name)(**settings)
     except InputError:
         raise
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"the description of a {kind} does not fit ({error}): use a checkpoint of this version"
+            f"the description of a {name} does not fit ({error}): use a checkpoint of this version"
         ) from error
 
 

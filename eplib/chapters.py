@@ -64,7 +64,7 @@ def choose(scale="best", dataset="default", seeds="all", models=("ep-cnn", "cnn"
             s
             for s in ("paper", "cpu", "quick")
             if any(
-                all(_find(s, m, scales.scale(s).dataset, seed) for m in models)
+                all(checkpoints.find(s, m, scales.scale(s).dataset, seed) for m in models)
                 for seed in scales.scale(s).seeds
             )
         ]
@@ -76,7 +76,7 @@ def choose(scale="best", dataset="default", seeds="all", models=("ep-cnn", "cnn"
     if not isinstance(seeds, (list, tuple)) or not seeds or not all(isinstance(s, int) for s in seeds):
         raise InputError(f"seeds = {seeds!r}: give 'all', an integer or a list of integers")
     if scale not in TRAINED_BY_CHAPTERS:
-        seeds = [s for s in seeds if all(_find(scale, m, dataset, s) for m in models)]
+        seeds = [s for s in seeds if all(checkpoints.find(scale, m, dataset, s) for m in models)]
         if not seeds:
             raise InputError(
                 f"no stored networks at scale {scale} for {dataset}: chapters train nothing there, train them"
@@ -89,7 +89,7 @@ def networks(shown, model):
     """The checkpoint of `model` for every seed shown: stored, or trained now at smoke and quick scale."""
     found = []
     for seed in shown.seeds:
-        path = _find(shown.scale, model, shown.dataset, seed)
+        path = checkpoints.find(shown.scale, model, shown.dataset, seed)
         if path is None and shown.scale in TRAINED_BY_CHAPTERS:
             folder = results.folders(shown.scale)[0] / "checkpoints" / shown.scale
             path = training.train(model, shown.dataset, shown.scale, seed, folder)
@@ -157,14 +157,6 @@ def clean_rows(outcomes):
             )
             rows.append((model, NAMES[model] + free, points))
     return rows
-
-
-def _find(scale, model, dataset, seed):
-    for folder in results.folders(scale)[1]:
-        path = folder / "checkpoints" / scale / f"{checkpoints.name(model, dataset, seed)}.json"
-        if path.exists():
-            return path.with_suffix(".safetensors")
-    return None
 
 
 def examples(shown, models, norm, count=6):

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from eplib import baselines, files
+from eplib import baselines, files, results
 from eplib.checks import InputError, one_of
 
 FORMAT = 1
@@ -64,6 +64,31 @@ def save(folder, net, model, dataset, scale, seed, training):
     }
     files.write_json(path.with_suffix(".json"), record)
     return path
+
+
+def find(scale, model, dataset, seed):
+    """The path of a stored network's weights, or None."""
+    for folder in results.folders(scale)[1]:
+        path = folder / "checkpoints" / scale / f"{name(model, dataset, seed)}.safetensors"
+        if path.with_suffix(".json").exists():
+            return path
+    return None
+
+
+def source(model, scale, dataset, seed, folder, device=None):
+    """The `Checkpoint` that a network of the same seed starts from or imitates: in `folder` or stored. None
+    for no model; InputError when it is not there.
+    """
+    if model is None:
+        return None
+    beside = Path(folder) / f"{name(model, dataset, seed)}.safetensors"
+    path = beside if beside.with_suffix(".json").exists() else find(scale, model, dataset, seed)
+    if path is None:
+        raise InputError(
+            f"there is no network {model} of seed {seed} at scale {scale} to learn from: train it first"
+            f" (python -m eplib train --model {model} --dataset {dataset} --scale {scale} --seed {seed})"
+        )
+    return load(path, device)
 
 
 def load(path, device=None):

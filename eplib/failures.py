@@ -5,7 +5,7 @@ Each run is the recipe of a scale's EP-CNN, cut to a few thousand images, with o
 
 import tempfile
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from eplib import data, files, results, scales, studies, training
+from eplib import data, files, recipes, results, scales, studies, training
 from eplib.checks import InputError, Interrupted, one_of
 from eplib.snapshots import Snapshot
 
@@ -45,7 +45,7 @@ def settings_of(scale, dataset, seed):
             "steps": row.steps,
             "order": row.order,
         },
-        "recipe": asdict(recipe),
+        "recipe": recipes.changes(recipe),
         "turned": [["nothing", 1.0], *([name, v] for name, values in TURNED.items() for v in values)],
     }
 

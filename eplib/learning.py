@@ -41,10 +41,11 @@ def weight_gradients(
     estimator: see the module. beta: nudging strength β > 0 (adjoint and bptt take none). free_steps, order:
     of the free phase, by default the network's own; the nudged phases are synchronous when it is, otherwise
     backward. nudged_steps: of each nudged phase, or sweeps of the adjoint. arg_max: "live" (the paper:
-    pooling winners move during the nudged phases) or "frozen" at the free state. loss: "cross-entropy" or
-    "squared-error" (½‖logits − onehot‖²). generator: draws the sign of "random-sign". dtype: of the states
-    and of the convolutions that move them (16 bits for speed: not for adjoint and bptt); the gradient is
-    accumulated in the network's precision. Raises InputError for arguments that do not fit.
+    pooling winners move during the nudged phases) or "frozen" at the free state (the same for average
+    pooling). loss: "cross-entropy" or "squared-error" (½‖logits − onehot‖²). generator: draws the sign of
+    "random-sign". dtype: of the states and of the convolutions that move them (16 bits for speed: not for
+    adjoint and bptt); the gradient is accumulated in the network's precision. Raises InputError for arguments
+    that do not fit.
     """
     one_of("estimator", estimator, ESTIMATORS)
     one_of("arg_max", arg_max, ("live", "frozen"))
@@ -178,7 +179,7 @@ def _differentiated(net, image, free, labels, loss, estimator, sweeps):
 
 
 def _weight(conv, below, pooled, codes):
-    """∂⟨pooled, maxpool(W ∗ below)⟩ / ∂W with the winners `codes`."""
+    """∂⟨pooled, pool(W ∗ below)⟩ / ∂W with the winners `codes`."""
     output = unpool(pooled, codes, conv.padding, below.shape)
     return conv2d_weight(below, conv.weight.shape, output, padding=conv.padding)
 

@@ -9,6 +9,7 @@ DEAD, SATURATED, UNSETTLED = 0.85, 0.5, 0.5  # shares of units, and a median res
 # `eplib.failures` with seed 11: those that learnt had 1e-3 to 1.6e-2.
 STILL, RUNAWAY = 5e-4, 2e-2
 GUESSING = 1.5  # times the share of one class: an accuracy below that is a guess
+COLLAPSED = 0.5  # share of its best robust accuracy below which adversarial training has collapsed
 SCHEDULED = 0.01  # below this share of the full learning rate an update's size says nothing
 
 
@@ -69,3 +70,16 @@ def warnings(report, update, rate_share, accuracy, classes):
             " nudging strength"
         )
     return found
+
+
+def overfitting(before, now):
+    """Sentences about the accuracy under attack on validation images, of the epochs `before` and `now`: of
+    catastrophic overfitting when it falls below half of its best; [] otherwise.
+    """
+    if not before or now >= COLLAPSED * max(before):
+        return []
+    best = before.index(max(before)) + 1
+    return [
+        f"catastrophic overfitting: under attack {now:.1%} of validation images are right, {max(before):.1%}"
+        f" were after epoch {best}, whose weights are kept"
+    ]

@@ -1,10 +1,12 @@
 """The energy-based convolutional network (EP-CNN): parameters, normalisation, primitive function, logits.
 
-Convolution + 2×2 max-pooling blocks and a linear read-out, as in Laborieux et al. (2021) and arXiv
+Convolution + 2×2 pooling blocks and a linear read-out, as in Laborieux et al. (2021) and arXiv
 2401.11543. The state is s = (s_1, …, s_L), clamped at s_0 = the normalised image, and the primitive function
 is
 
-    Φ(x, s) = Σ_l ⟨ s_l, maxpool(W_l ∗ s_{l-1} + b_l) ⟩        Φ_β = Φ − β · cross-entropy(W_o s_L + b_o, y).
+    Φ(x, s) = Σ_l ⟨ s_l, pool(W_l ∗ s_{l-1} + b_l) ⟩        Φ_β = Φ − β · cross-entropy(W_o s_L + b_o, y).
+
+Both papers pool by maximum; `pooling` may be the average instead.
 """
 
 import torch
@@ -13,20 +15,22 @@ from torch import nn
 
 from eplib import dynamics, phases
 from eplib.checks import InputError, check_images, one_of
+from eplib.pooling import POOLINGS, pool
 
 
 class EPCNN(nn.Module):
     """A network whose prediction is read out of an equilibrium.
 
-    channels: output channels of each 3×3 convolution (stride 1), each followed by 2×2 max-pooling.
+    channels: output channels of each 3×3 convolution (stride 1), each followed by 2×2 pooling.
     paddings: zero padding of each convolution, 0 or more.
     mean, std: per-channel normalisation constants, applied inside the model to images in [0, 1].
     steps, order: the free phase that defines the network (see `eplib.dynamics.settle`). The network is
         multistable: other steps or another order may end in another equilibrium, so both are part of it.
+    pooling: "max" or "average".
 
     Attributes: `convs` (ModuleList of Conv2d), `readout` (Linear on the flattened last state), buffers `mean`
-    and `std`, `shapes` (the [C, H, W] of every state). Raises InputError for settings that leave no pixel to
-    pool.
+    and `std`, `shapes` (the [C, H, W] of every state), `settings`. Raises InputError for an unknown order or
+    pooling, and for settings that leave no pixel to pool.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class EPCNN(nn.Module):
         std=1.0,
         steps=20,
         order="forward",
+        pooling="max",
     ):
         super().__init__()
         channels, paddings = tuple(channels), tuple(paddings)
@@ -50,6 +55,7 @@ class EPCNN(nn.Module):
         self.channels, self.paddings, self.classes = channels, paddings, classes
         self.in_channels, self.image_size = in_channels, image_size
         self.steps, self.order = steps, one_of("order", order, phases.ORDERS)
+        self.pooling = one_of("pooling", pooling, POOLINGS)
         self.shapes = state_shapes(channels, paddings, image_size)
         pairs = zip((in_channels, *channels[:-1]), channels, paddings, strict=True)
         self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=p) for a, b, p in pairs)
@@ -57,6 +63,15 @@ class EPCNN(nn.Module):
         self.register_buffer("mean", per_channel(mean, in_channels))
         self.register_buffer("std", per_channel(std, in_channels))
         self.to(memory_format=torch.channels_last)
+
+    @property
+    def settings(self):
+        """The arguments that build a network of this architecture and dynamics again, all but mean and std,
+        as JSON takes them.
+        """
+        names = ("classes", "in_channels", "image_size", "steps", "order", "pooling")
+        shape = {"channels": list(self.channels), "paddings": list(self.paddings)}
+        return shape | {name: getattr(self, name) for name in names}
 
     def forward(self, images):
         """Logits [N, classes] read out after the network's own free phase; no autograd graph is built."""
@@ -77,7 +92,7 @@ class EPCNN(nn.Module):
         """
         below, phi = self.normalise(images), 0.0
         for conv, state in zip(self.convs, states, strict=True):
-            phi = phi + (state * F.max_pool2d(conv(below), 2)).sum(dim=(1, 2, 3))
+            phi = phi + (state * pool(conv(below), self.pooling)[0]).sum(dim=(1, 2, 3))
             below = state
         if labels is None:
             return phi

@@ -1,14 +1,15 @@
-"""Free and nudged phases of an EP-CNN in closed form: convolution, stored arg-max, transposed convolution.
+"""Free and nudged phases of an EP-CNN in closed form: convolution, pooling, transposed convolution.
 
 One update of layer l (states s, activation σ(u) = clip(u / 2, 0, 1)) is
 
-    u_l = maxpool(W_l ∗ s_{l-1} + b_l) + W_{l+1}ᵀ ∗ unpool(s_{l+1}, k_{l+1})
+    u_l = pool(W_l ∗ s_{l-1} + b_l) + W_{l+1}ᵀ ∗ unpool(s_{l+1}, k_{l+1})
           [+ β W_oᵀ (onehot(y) − softmax(z)) at the top]
     s_l ← σ(u_l)
 
-where k_{l+1} is the arg-max inside W_{l+1} ∗ s_l + b_{l+1}: exactly σ(∂Φ_β/∂s_l) of `EPCNN.primitive`,
-without autograd. An order says which layers update together: all (synchronous, the paper), one after the
-other (forward, backward) or every second one (even-odd).
+where k_{l+1} is the arg-max inside W_{l+1} ∗ s_l + b_{l+1}, or empty for average pooling, whose unpool
+spreads evenly: exactly σ(∂Φ_β/∂s_l) of `EPCNN.primitive`, without autograd. An order says which layers update
+together: all (synchronous, the paper), one after the other (forward, backward) or every second one
+(even-odd).
 """
 
 from functools import partial
@@ -18,7 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from eplib.checks import one_of
-from eplib.pooling import compact, gather, send_down
+from eplib.pooling import compact, gather, pool, send_down
 
 ORDERS = ("synchronous", "even-odd", "forward", "backward")
 LOSSES = ("cross-entropy", "squared-error")
@@ -53,7 +54,7 @@ class Phase:
     def __init__(self, net, drive, states=None, nudge=None, dtype=None):
         self.dtype = dtype = dtype or net.mean.dtype
         self.layers = [(c.weight.to(dtype), c.bias.to(dtype), c.padding) for c in net.convs]
-        self.readout = net.mean.dtype
+        self.readout, self.pooling = net.mean.dtype, net.pooling
         self.head = partial(F.linear, weight=net.readout.weight, bias=net.readout.bias)
         self.drive, self.nudge, self.frozen = drive, nudge, None
         self.tape, self.keep_states = None, False
@@ -75,7 +76,7 @@ class Phase:
             weight, bias, padding = self.layers[l]
             z = F.conv2d(self.states[l - 1], weight, bias, padding=padding)
             if self.frozen is None:
-                self.below[l] = F.max_pool2d(z, 2, return_indices=True)
+                self.below[l] = pool(z, self.pooling)
             else:
                 self.below[l] = gather(z, self.frozen[l]), self.frozen[l]
         return self.below[l]
@@ -204,7 +205,7 @@ def drive(net, images):
     """The `Drive` of images [N, C, H, W] in [0, 1]."""
     conv, image = net.convs[0], net.normalise(images)
     z = F.conv2d(image, conv.weight, conv.bias, padding=conv.padding)
-    return Drive(*F.max_pool2d(z, 2, return_indices=True), image)
+    return Drive(*pool(z, net.pooling), image)
 
 
 def zero_states(net, like):

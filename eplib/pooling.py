@@ -1,11 +1,28 @@
-"""2×2 max-pooling with its winners kept as codes (flat places within a plane), and the transpose of it."""
+"""2×2 pooling, maximum or average, and the transpose of it.
+
+Max-pooling keeps its winners as codes: flat places within a plane, [N, C, h, w]. Codes [N, 0] stand for
+average pooling: there is nothing to remember, and they are joined, split and stored like any others.
+"""
 
 import torch
 import torch.nn.functional as F
 
+POOLINGS = ("max", "average")
+
+
+def pool(z, pooling):
+    """(2×2 pooled z, codes) of z [N, C, H, W]; an odd last row or column is dropped."""
+    if pooling == "average":
+        return F.avg_pool2d(z, 2), torch.empty((len(z), 0), dtype=torch.long, device=z.device)
+    return F.max_pool2d(z, 2, return_indices=True)
+
 
 def gather(z, codes):
-    """The entries of z [N, C, H, W] at the places `codes` [N, C, h, w] (flat within each H×W plane)."""
+    """z [N, C, H, W] pooled by given codes: its entries at the places `codes`, or the averages for codes
+    [N, 0].
+    """
+    if codes.ndim == 2:
+        return F.avg_pool2d(z, 2)
     n, c, h, w = codes.shape
     rows = z.permute(0, 2, 3, 1).reshape(n, -1, c)
     picked = rows.gather(1, codes.permute(0, 2, 3, 1).reshape(n, -1, c))
@@ -14,10 +31,19 @@ def gather(z, codes):
 
 def unpool(pooled, codes, padding, shape):
     """Every entry of `pooled` at its code's place in the plane of the convolution that fed a layer of
-    `shape`, else 0.
+    `shape`, else 0; for codes [N, 0] a quarter of it at each of its four places.
     """
     size = [side + 2 * p - 2 for side, p in zip(shape[-2:], padding, strict=True)]
-    return F.max_unpool2d(pooled, codes, 2, output_size=size)
+    return spread(pooled, size) if codes.ndim == 2 else F.max_unpool2d(pooled, codes, 2, output_size=size)
+
+
+def spread(pooled, size):
+    """The transpose of average pooling from planes of `size`: a quarter of every entry at each of its four
+    places, 0 in an odd last row or column.
+    """
+    even = F.interpolate(pooled * 0.25, scale_factor=2)
+    bottom, right = size[0] - even.shape[-2], size[1] - even.shape[-1]
+    return F.pad(even, (0, right, 0, bottom)) if bottom or right else even
 
 
 def send_down(state, codes, weight, padding, shape):

@@ -1,7 +1,7 @@
 """How a model is trained: every number of a training run, and the schedules they stand for."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from eplib.checks import InputError
 
@@ -11,15 +11,19 @@ class Recipe:
     """How a model is trained.
 
     kind: "ep" (an energy-based network, by `estimator`), "backprop", or "readout" (only the read-out is
-    fitted). images_seen: training images, with repetitions. learning_rates: one for all, or one per
-    convolution and one for the read-out. schedule: "cosine" from the learning rate to `floor` at the share
-    `decay_until` of the run, or "step" (× 0.3 at every 8/45 of the run, as published for the CNN). epochs:
-    when given, the schedule moves only at the end of each of so many equal parts of the run. warmup:
-    iterations of linear growth. gains: factors on the default initialisation of each convolution.
-    normalisation: None (mean and `spread` × standard deviation of the training images), or (mean, std). crop:
-    see `eplib.data.augment`. estimator, beta, arg_max: see `eplib.learning.weight_gradients`. phases: (until
-    this share of the run, free steps, nudged steps), so that free phases can grow. precision: of states and
-    convolutions in the phases, see `eplib.precision`.
+    fitted). source: the model whose network of the same seed is the teacher of a "backprop" student, or gives
+    a "readout" network its convolutions. images_seen: training images, with repetitions. learning_rates: one
+    for all, or one per convolution and one for the read-out. schedule: "cosine" from the learning rate to
+    `floor` at the share `decay_until` of the run, or "step" (× 0.3 at every 8/45 of the run, as published for
+    the CNN). epochs: when given, the schedule moves only at the end of each of so many equal parts of the
+    run. warmup: iterations of linear growth. gains: factors on the default initialisation of each
+    convolution. normalisation: None (mean and `spread` × standard deviation of the training images), or
+    (mean, std). crop: see `eplib.data.augment`. estimator, beta, arg_max: see
+    `eplib.learning.weight_gradients`. phases: (until this share of the run, free steps, nudged steps), so
+    that free phases can grow. precision: of states and convolutions in the phases, see `eplib.precision`.
+    loss: of "ep", see `eplib.learning`. optimiser: "sgd" or "adamw". adversary: None or (norm, ε, steps of
+    PGD) that changes every training image. gradient_penalty: factor of the squared norm of the loss's
+    gradient in the image.
     """
 
     kind: str
@@ -43,6 +47,11 @@ class Recipe:
     arg_max: str = "frozen"
     phases: tuple = ()
     precision: str = "float32"
+    loss: str = "cross-entropy"
+    optimiser: str = "sgd"
+    source: str | None = None
+    adversary: tuple | None = None
+    gradient_penalty: float = 0.0
 
 
 def phase_at(recipe, progress):
@@ -64,6 +73,13 @@ def learning_rate(recipe, base, iteration, iterations):
     else:
         rate = base * 0.3 ** int(progress * 45 / 8)
     return rate * min(1.0, (iteration + 1) / recipe.warmup if recipe.warmup else 1.0)
+
+
+def changes(recipe):
+    """What a recipe sets other than the defaults, {name: value}: a new field changes no name or hash made of
+    this.
+    """
+    return {f.name: getattr(recipe, f.name) for f in fields(recipe) if getattr(recipe, f.name) != f.default}
 
 
 def is_ep(recipe):

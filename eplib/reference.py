@@ -12,7 +12,8 @@ def primitive(net, images, states, labels=None, beta=0.0, loss="cross-entropy"):
     """Φ_β(x, s) of every image, [N], written out from its definition."""
     below, phi = (images - net.mean) / net.std, 0.0
     for conv, padding, state in zip(net.convs, net.paddings, states, strict=True):
-        pooled = F.max_pool2d(F.conv2d(below, conv.weight, conv.bias, padding=padding), 2)
+        z = F.conv2d(below, conv.weight, conv.bias, padding=padding)
+        pooled = F.avg_pool2d(z, 2) if net.pooling == "average" else F.max_pool2d(z, 2)
         phi, below = phi + (pooled * state).flatten(1).sum(1), state
     if labels is not None:
         logits = states[-1].flatten(1) @ net.readout.weight.T + net.readout.bias

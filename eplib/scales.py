@@ -4,22 +4,11 @@ cores, in the background), `paper` (CIFAR, a GPU). A departure from a scale's ne
 
 from dataclasses import dataclass, field, replace
 
-from eplib import published
+from eplib import models, published
 from eplib.checks import one_of
 from eplib.recipes import Recipe
 
 TRAINED_ON = 45_000  # of 50,000 CIFAR training images: the others are for validation, which the paper has not
-
-
-@dataclass(frozen=True)
-class Row:
-    """A network and how it is trained. steps, order: the free phase of an energy-based network."""
-
-    channels: tuple
-    paddings: tuple
-    recipe: Recipe
-    steps: int = 0
-    order: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,6 +72,8 @@ _QUICK_EP = Recipe(
     phases=((0.3, 6, 4), (0.55, 12, 6), (1.0, 20, 8)),
 )
 _QUICK_CNN = Recipe("backprop", 84_000, 50, (0.05,), schedule="step")
+_ADAMW = dict(momentum=0.0, weight_decay=0.05, warmup=100, optimiser="adamw")
+_QUICK_ADAMW = Recipe("backprop", 84_000, 50, (1e-3,), **_ADAMW)
 _CPU = dict(channels=(32, 64, 128, 128), paddings=(1, 1, 1, 0))
 _CPU_EP = Recipe(
     "ep",
@@ -98,6 +89,9 @@ _CPU_EP = Recipe(
     phases=((0.7, 6, 4), (0.9, 12, 6), (1.0, 20, 8)),
     precision="bfloat16 where native",
 )
+_CPU_IMAGES = dict(spread=1.5, crop="edge", validation=5000)
+_CPU_CNN = Recipe("backprop", 420_000, 100, (0.1,), schedule="step", **_CPU_IMAGES)
+_CPU_ADAMW = Recipe("backprop", 420_000, 100, (1e-3,), **_ADAMW, **_CPU_IMAGES)
 
 
 def _studies(settling, multistability, landscape, estimators, failures, phases=((1.0, 6, 4),)):
@@ -129,24 +123,6 @@ def _studies(settling, multistability, landscape, estimators, failures, phases=(
 
 def _named(names, values):
     return dict(zip(names.split(), values, strict=True))
-
-
-def _rows(network, ep, cnn, steps, order):
-    """The models of one scale. Only networks trained by two nudged phases are called EP-CNN, others twins."""
-    recipes = {
-        "ep-cnn": ep,
-        "ep-cnn-live": replace(ep, arg_max="live"),
-        "twin-one-sided": replace(ep, estimator="one-sided"),
-        "twin-adjoint": replace(ep, estimator="adjoint", precision="float32"),
-        "twin-bptt": replace(ep, estimator="bptt", precision="float32"),
-        "twin-untrained": replace(ep, kind="readout"),
-    }
-    rows = {
-        model: Row(**network, recipe=recipe, steps=steps, order=order) for model, recipe in recipes.items()
-    }
-    sixty = replace(ep, phases=((1.0, 60, 20),), arg_max="live")
-    rows["ep-cnn-60"] = Row(**network, recipe=sixty, steps=60, order="synchronous")
-    return rows | {"cnn": Row(**network, recipe=cnn)}
 
 
 def _paper_rows(dataset):
@@ -188,7 +164,12 @@ def _paper_rows(dataset):
     )
     network = dict(channels=ep["channels"], paddings=ep["paddings"])
     by_backprop = Recipe("backprop", **shared(cnn), schedule="step")
-    return _rows(network, by_ep, by_backprop, ep["free_steps"], ep["order"])
+    by_adamw = Recipe(
+        "backprop", **shared(cnn) | dict(batch=128, learning_rates=(1e-3,), epochs=None) | _ADAMW
+    )
+    return models.rows(
+        network, by_ep, by_backprop, by_adamw, ep["free_steps"], ep["order"], models.TRANSFORMERS, 20
+    )
 
 
 def _smoke(recipe):
@@ -203,12 +184,15 @@ SCALES = {
             "smoke",
             "sample",
             (0,),
-            _rows(
+            models.rows(
                 dict(channels=(4, 6, 8, 8), paddings=(1, 1, 1, 0)),
                 _smoke(_QUICK_EP),
                 _smoke(_QUICK_CNN),
+                _smoke(_QUICK_ADAMW),
                 6,
                 "forward",
+                models.SMALL_TRANSFORMERS,
+                2,
             ),
             Attack(20, 3, 20, {"linf": (1e-2, 1e-1), "l2": (0.309, 3.0)}, ((30, "synchronous"),), 20),
             _studies((20, 60), (20, 2, 60), (10, 3, 60), (10, 30), (20, 250)),
@@ -217,7 +201,9 @@ SCALES = {
             "quick",
             "sample",
             (11, 13, 17),
-            _rows(_SMALL, _QUICK_EP, _QUICK_CNN, 20, "forward"),
+            models.rows(
+                _SMALL, _QUICK_EP, _QUICK_CNN, _QUICK_ADAMW, 20, "forward", models.SMALL_TRANSFORMERS, 3
+            ),
             Attack(300, 20, 100, SHORT_EPSILONS, ((60, "forward"), (250, "synchronous")), 2000),
             _studies((300, 250), (100, 8, 600), (40, 15, 300), (100, 250), (500, 4000)),
         ),
@@ -225,21 +211,16 @@ SCALES = {
             "cpu",
             "cifar10",
             (11, 13, 17, 19, 31),
-            _rows(
+            models.rows(
                 _CPU,
                 _CPU_EP,
-                Recipe(
-                    "backprop",
-                    420_000,
-                    100,
-                    (0.1,),
-                    schedule="step",
-                    spread=1.5,
-                    crop="edge",
-                    validation=5000,
-                ),
+                _CPU_CNN,
+                _CPU_ADAMW,
                 20,
                 "forward",
+                models.SMALL_TRANSFORMERS,
+                3,
+                ("ep-cnn-16", _SMALL, _CPU_EP),
             ),
             Attack(1000, 20, 100, EPSILONS, ((60, "forward"), (250, "synchronous")), 1000),
             _studies((300, 250), (100, 8, 600), (40, 15, 300), (100, 250), (500, 4000)),

@@ -33,23 +33,25 @@ class Snapshot:
         """Whether enough time has passed since the last snapshot."""
         return time.monotonic() - self.last >= SECONDS
 
-    def save(self, net, optimiser, generator, order, progress):
+    def save(self, net, optimiser, generator, order, progress, best):
         """Write everything that the rest of the run depends on, atomically.
 
-        order: the present epoch's order of images. progress: counters and records, as JSON takes them.
+        order: the present epoch's order of images. progress: counters and records, as JSON takes them. best:
+        a `Best`.
         """
         tensors = {f"net.{name}": value for name, value in net.state_dict().items()}
+        tensors |= {f"best.{name}": value for name, value in best.weights.items()}
         for i, parameter in enumerate(_parameters(optimiser)):
-            momentum = optimiser.state.get(parameter, {}).get("momentum_buffer")
-            if momentum is not None:
-                tensors[f"momentum.{i}"] = momentum
+            for name, value in optimiser.state.get(parameter, {}).items():
+                if value is not None:
+                    tensors[f"optimiser.{i}.{name}"] = value
         tensors |= {"generator": generator.get_state(), "order": order}
         tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        header = {"progress": json.dumps(progress), "settings": self.key}
+        header = {"progress": json.dumps(progress | {"best": best.score}), "settings": self.key}
         files.write(self.path, safetensors.torch.save(tensors, metadata=header))
         self.last = time.monotonic()
 
-    def restore(self, net, optimiser, generator):
+    def restore(self, net, optimiser, generator, best):
         """Put a run's state back: (order, progress), or None where there is no snapshot of exactly this run.
 
         Raises InputError when the file is damaged.
@@ -67,17 +69,41 @@ class Snapshot:
             raise InputError(
                 f"the unfinished run {self.path} cannot be read ({error}): remove it to start again"
             ) from error
-        net.load_state_dict({n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")})
+        net.load_state_dict(_named(tensors, "net."))
+        best.score, best.weights = progress.pop("best"), _named(tensors, "best.")
         for i, parameter in enumerate(_parameters(optimiser)):
-            if f"momentum.{i}" in tensors:
-                momentum = torch.empty_like(parameter, requires_grad=False).copy_(tensors[f"momentum.{i}"])
-                optimiser.state[parameter]["momentum_buffer"] = momentum
+            for name, value in _named(tensors, f"optimiser.{i}.").items():
+                if value.shape == parameter.shape:
+                    value = torch.empty_like(parameter, requires_grad=False).copy_(value)
+                optimiser.state[parameter][name] = value
         generator.set_state(tensors["generator"])
         return tensors["order"].to(net.mean.device), progress
 
     def remove(self):
         """Forget the run: it has finished."""
         self.path.unlink(missing_ok=True)
+
+
+class Best:
+    """The weights with the highest score offered so far; with no score at all, nothing."""
+
+    def __init__(self):
+        self.score, self.weights = None, {}
+
+    def offer(self, net, score):
+        """Keep a copy of the network's weights if `score` is the highest; None is no score."""
+        if score is not None and (self.score is None or score > self.score):
+            self.score = score
+            self.weights = {name: value.clone() for name, value in net.state_dict().items()}
+
+    def put_back(self, net):
+        """Give the network the weights kept, if there are any."""
+        if self.weights:
+            net.load_state_dict(self.weights)
+
+
+def _named(tensors, prefix):
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
 def _parameters(optimiser):

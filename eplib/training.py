@@ -11,13 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from tqdm import tqdm
 
-from eplib import baselines, checkpoints, data, dynamics, learning, monitors, precision, recipes, scales
-from eplib.captured import Captured
+from eplib import baselines, checkpoints, data, dynamics, monitors, objectives, precision, recipes, scales
 from eplib.checks import InputError, Interrupted
-from eplib.snapshots import Snapshot
+from eplib.snapshots import Best, Snapshot
 
 BLOW_UP = 1e3  # a gradient this many times larger than the weights it belongs to has exploded
 WATCHED = 200  # validation images on which the states are watched
@@ -33,7 +31,7 @@ def train(model, dataset, scale, seed, out, progress=True, device=None):
     for unknown names and when a gradient is not finite or explodes, and Interrupted after Ctrl-C, which
     leaves a checkpoint of the network so far in the folder `unfinished`.
     """
-    row, started = scales.row(scale, model, dataset), time.perf_counter()
+    row = scales.row(scale, model, dataset)
     if not 0 <= seed < 2**63:
         raise InputError(f"seed = {seed}: give an integer from 0 to 2**63 - 1")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -43,33 +41,44 @@ def train(model, dataset, scale, seed, out, progress=True, device=None):
     images, labels = (x[: held_out.start].to(device) for x in (train_data.images, train_data.labels))
     validation = tuple(x[held_out].to(device) for x in (train_data.images, train_data.labels))
     net = initial(row, images, len(train_data.classes), seed).to(device)
+    source = checkpoints.source(recipe.source, scale, dataset, seed, out, device)
 
     def save(folder, history, seconds):
         training = {"recipe": asdict(recipe), "data_sha256": train_data.sha256, "history": history}
+        training["source_sha256"] = source and source.sha256
         training["seconds"] = None if seconds is None else round(seconds, 1)
         return checkpoints.save(folder, net, model, dataset, scale, seed, training)
 
-    if recipe.kind == "readout":
-        count = min(len(images), recipe.images_seen)
-        scores = baselines.fit_readout(
-            net, data.as_float(images[:count]), labels[:count], data.as_float(validation[0]), validation[1]
-        )
-        history = [{"validation_accuracy": max(scores.values()), "by_weight_decay": scores}]
-        seconds = time.perf_counter() - started
-    else:
-        name = f"{checkpoints.name(model, dataset, seed)}.unfinished.safetensors"
-        made_of = [model, dataset, scale, seed, asdict(recipe), train_data.sha256]
-        snapshot = Snapshot(Path(out) / name, {"run": made_of})
-        history = []
-        try:
-            seconds = run(net, recipe, images, labels, validation, seed, history, snapshot, progress)
-        except Interrupted as stopped:
-            path = save(Path(out) / "unfinished", history, None)
-            raise Interrupted(f"{stopped}; the network so far is {path}") from None
+    name = f"{checkpoints.name(model, dataset, seed)}.unfinished.safetensors"
+    made_of = [model, dataset, scale, seed, recipes.changes(recipe), train_data.sha256]
+    snapshot = Snapshot(Path(out) / name, {"run": made_of, "source": source and source.sha256})
+    history, teacher = [], source and source.net
+    try:
+        if recipe.kind == "readout":
+            seconds = fit(net, recipe, images, labels, validation, history, teacher)
+        else:
+            seconds = run(net, recipe, images, labels, validation, seed, history, snapshot, progress, teacher)
+    except Interrupted as stopped:
+        path = save(Path(out) / "unfinished", history, None)
+        raise Interrupted(f"{stopped}; the network so far is {path}") from None
     path = save(out, history, seconds)
-    if recipe.kind != "readout":
-        snapshot.remove()
+    snapshot.remove()
     return path
+
+
+def fit(net, recipe, images, labels, validation, history, source=None):
+    """Fit the read-out of `net` in place, with the convolutions of `source` if there is one; appends the
+    record to `history` and returns the seconds it took.
+    """
+    started = time.perf_counter()
+    if source is not None:
+        net.convs.load_state_dict(source.convs.state_dict())
+    count = min(len(images), recipe.images_seen)
+    scores = baselines.fit_readout(
+        net, data.as_float(images[:count]), labels[:count], data.as_float(validation[0]), validation[1]
+    )
+    history.append({"validation_accuracy": max(scores.values()), "by_weight_decay": scores})
+    return time.perf_counter() - started
 
 
 def initial(row, images, classes, seed):
@@ -79,8 +88,7 @@ def initial(row, images, classes, seed):
     recipe = row.recipe
     mean, std = recipe.normalisation or statistics(images, recipe.spread)
     settings = dict(
-        channels=row.channels,
-        paddings=row.paddings,
+        **row.settings(),
         classes=classes,
         in_channels=images.shape[1],
         image_size=images.shape[-1],
@@ -89,11 +97,11 @@ def initial(row, images, classes, seed):
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if recipe.kind == "backprop":
-            return baselines.CNN(**settings)
-        net = baselines.EPCNN(**settings, steps=row.steps, order=row.order)
+        net = baselines.kind(row.kind)(**settings)
+    if recipe.gains is None:
+        return net
     with torch.no_grad():
-        for conv, gain in zip(net.convs, recipe.gains or [1] * len(net.convs), strict=True):
+        for conv, gain in zip(net.convs, recipe.gains, strict=True):
             conv.weight *= gain
             conv.bias *= gain
     return net
@@ -105,23 +113,24 @@ def statistics(images, spread):
     return pixels.mean(1).tolist(), (spread * pixels.std(1)).tolist()
 
 
-def run(net, recipe, images, labels, validation, seed, history, snapshot, progress):
+def run(net, recipe, images, labels, validation, seed, history, snapshot, progress, teacher=None):
     """Train `net` in place and append one record per epoch to `history`; returns the seconds it took in all.
 
-    Goes on from `snapshot` where it holds this run, and keeps the run's state there. Raises Interrupted after
-    Ctrl-C, between two iterations, with the state kept.
+    Goes on from `snapshot` where it holds this run, and keeps the run's state there. With an adversary, the
+    weights of the epoch that is most robust on validation images are the ones in the end. teacher: see
+    `eplib.objectives.gradient_of`. Raises Interrupted after Ctrl-C, between two iterations, with the state
+    kept.
     """
     iterations, per_epoch = recipe.images_seen // recipe.batch, len(images) // recipe.batch
     generator = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.SGD(
-        _groups(net, recipe), lr=0.0, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-    )
-    order, kept = snapshot.restore(net, optimiser, generator) or (
+    optimiser, best = _optimiser(net, recipe), Best()
+    order, kept = snapshot.restore(net, optimiser, generator, best) or (
         None,
         {"iteration": 0, "history": [], "seconds": 0, "core_seconds": 0},
     )
     history += kept["history"]
-    gradient, begun = gradient_of(net, recipe), time.perf_counter() - kept["seconds"]
+    gradient = objectives.gradient_of(net, recipe, teacher)
+    begun = time.perf_counter() - kept["seconds"]
     begun_core = time.process_time() - kept["core_seconds"]
     bar = tqdm(
         total=iterations, initial=kept["iteration"], unit="batch", disable=not progress, desc="training"
@@ -140,7 +149,8 @@ def run(net, recipe, images, labels, validation, seed, history, snapshot, progre
             bar.update()
             seconds, core_seconds = time.perf_counter() - begun, time.process_time() - begun_core
             if last:
-                record = _epoch(net, recipe, validation, phase, iteration, before)
+                record = _epoch(net, recipe, validation, phase, iteration, before, history)
+                best.offer(net, record.get("robust_validation_accuracy"))
                 record |= {"seconds": round(seconds, 1), "core_seconds": round(core_seconds, 1)}
                 history.append({"epoch": len(history) + 1, **record})
                 bar.set_postfix(validation=f"{history[-1]['validation_accuracy']:.3f}")
@@ -149,11 +159,12 @@ def run(net, recipe, images, labels, validation, seed, history, snapshot, progre
             if stop or snapshot.due():
                 kept = {"iteration": iteration + 1, "history": history}
                 kept |= {"seconds": seconds, "core_seconds": core_seconds}
-                snapshot.save(net, optimiser, generator, order, kept)
+                snapshot.save(net, optimiser, generator, order, kept, best)
             if stop:
                 raise Interrupted(
                     f"stopped after {iteration + 1} of {iterations} batches: the same command goes on"
                 )
+    best.put_back(net)
     return time.perf_counter() - begun
 
 
@@ -166,8 +177,10 @@ def _step(net, recipe, gradient, optimiser, images, labels, phase, iteration, it
     optimiser.step()
 
 
-def _epoch(net, recipe, validation, phase, iteration, before):
-    """The record of an epoch: accuracy on validation images and, of an EP-CNN, what `eplib.monitors` sees."""
+def _epoch(net, recipe, validation, phase, iteration, before, history):
+    """The record of an epoch: accuracy on validation images, clean and where the recipe has an adversary also
+    attacked, and, of an EP-CNN, what `eplib.monitors` sees.
+    """
     record = {
         "images_seen": (iteration + 1) * recipe.batch,
         "phase": phase,
@@ -185,6 +198,12 @@ def _epoch(net, recipe, validation, phase, iteration, before):
                 report, record["update"], share, record["validation_accuracy"], net.classes
             )
         }
+    if recipe.adversary is not None:
+        images, labels = (x[: objectives.JUDGED] for x in validation)
+        robust = objectives.robust_accuracy(net, data.as_float(images), labels, recipe.adversary, phase)
+        record["robust_validation_accuracy"] = robust
+        before = [h["robust_validation_accuracy"] for h in history]
+        record["warnings"] = record.get("warnings", []) + monitors.overfitting(before, robust)
     return record
 
 
@@ -210,29 +229,6 @@ def _ctrl_c_as_flag():
         signal.signal(signal.SIGINT, previous)
 
 
-def gradient_of(net, recipe):
-    """A function (images, labels, phase) that puts the gradient of the batch-mean loss into every .grad."""
-    if recipe.kind != "ep":
-
-        def by_backprop(images, labels, phase):
-            net.zero_grad()
-            F.cross_entropy(net(images), labels).backward()
-
-        return by_backprop
-    dtype = precision.working(recipe.precision, net.mean.device)
-    rules = {}
-
-    def by_phases(images, labels, phase):
-        if phase not in rules:
-            settings = (recipe.estimator, recipe.beta, *phase, net.order, recipe.arg_max)
-            rules[phase] = Captured(lambda x, y: learning.compute(net, x, y, *settings, dtype=dtype))
-        gradients = rules[phase](images, labels)
-        for name, parameter in net.named_parameters():
-            parameter.grad = gradients[name]
-
-    return by_phases
-
-
 @torch.no_grad()
 def validation_accuracy(net, images, labels, phase=None, batch=500):
     """Share of uint8 images classified correctly; with a `phase`, after its number of free steps."""
@@ -243,6 +239,13 @@ def validation_accuracy(net, images, labels, phase=None, batch=500):
         logits = net(x) if phase is None else dynamics.settle(net, x, steps=phase[0]).logits
         right += (logits.argmax(1) == y).sum().item()
     return right / len(labels)
+
+
+def _optimiser(net, recipe):
+    groups = _groups(net, recipe)
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=0.0, weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(groups, lr=0.0, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
 
 
 def _groups(net, recipe):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from eplib import data, dynamics, files, scales, training
+from eplib import data, dynamics, files, objectives, scales, training
 from eplib.benchmark import machine
 from eplib.snapshots import Snapshot
 
@@ -100,7 +100,7 @@ def _run(name, scale, core_seconds, seed):
 def _seconds_an_image(row, recipe, images, labels, seed):
     """Core-seconds an image over the whole run, from a few iterations of every phase length."""
     net, total, before = training.initial(row, images, 10, seed), 0.0, 0.0
-    gradient = training.gradient_of(net, recipe)
+    gradient = objectives.gradient_of(net, recipe)
     x = data.augment(
         data.as_float(images[: recipe.batch]), torch.Generator().manual_seed(0), crop=recipe.crop
     )

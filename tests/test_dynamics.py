@@ -14,15 +14,18 @@ NETS = {
     "wide padding": ((4, 6, 5), (0, 1, 2), 22),
     "one layer": ((6,), (2,), 10),
 }
+AVERAGE = dict(pooling="average", gain=4.0)  # this gain leaves units at either end and in between
+POOLINGS = pytest.mark.parametrize("settings", [{}, AVERAGE], ids=["max", "average"])
 
 
 def largest(a, b):
     return max((x - y).abs().max().item() for x, y in zip(a, b, strict=True))
 
 
+@POOLINGS
 @pytest.mark.parametrize("name, order", list(itertools.product(NETS, phases.ORDERS)))
-def test_states_equal_autograd_of_the_primitive_function(name, order):
-    net = random_net(*NETS[name])
+def test_states_equal_autograd_of_the_primitive_function(name, order, settings):
+    net = random_net(*NETS[name], **settings)
     images, labels = random_batch(net, 3)
     free, expected = settle(net, images, 250, order), reference.relax(net, images, 250, order)
     assert largest(free.states, expected) < 1e-12
@@ -75,8 +78,9 @@ def test_residual_is_the_move_of_one_more_synchronous_step():
     assert settle(net, images, 500).residual.max() < 1e-12
 
 
-def test_tolerance_judges_every_image_alone():
-    net = random_net(gain=3.0)
+@pytest.mark.parametrize("settings", [{"gain": 3.0}, AVERAGE], ids=["max", "average"])
+def test_tolerance_judges_every_image_alone(settings):
+    net = random_net(**settings)
     images, _ = random_batch(net, 6)
     together = settle(net, images, 400, tolerance=1e-4)
     assert len(set(together.image_steps.tolist())) > 1  # they stop at different times, or this shows nothing
@@ -88,9 +92,10 @@ def test_tolerance_judges_every_image_alone():
     assert together.residual.max() < 1e-2
 
 
+@POOLINGS
 @pytest.mark.parametrize("loss", phases.LOSSES)
-def test_record_keeps_logits_residual_and_energy_of_every_step(loss):
-    net = random_net()
+def test_record_keeps_logits_residual_and_energy_of_every_step(loss, settings):
+    net = random_net(**settings)
     images, labels = random_batch(net)
     free, nudged = settle(net, images, 6, record=True), (images, 4, "backward", labels, 0.7)
     recorded = settle(net, *nudged, start=free, record=True, loss=loss)
@@ -108,9 +113,10 @@ def test_record_keeps_logits_residual_and_energy_of_every_step(loss):
     assert settle(net, images, 6).trajectory is None
 
 
+@pytest.mark.parametrize("pooling", ["max", "average"])
 @pytest.mark.parametrize("order", ["forward", "backward", "even-odd"])
-def test_one_layer_after_another_never_raises_the_energy(order):
-    net = random_net(gain=4.0)
+def test_one_layer_after_another_never_raises_the_energy(order, pooling):
+    net = random_net(gain=4.0, pooling=pooling)
     images, _ = random_batch(net, 8)
     start = [torch.rand(8, *shape, dtype=torch.float64) for shape in net.shapes]
     energy = settle(net, images, 60, order, start=start, record=True).trajectory["energy"]
@@ -129,6 +135,17 @@ def test_frozen_pooling_uses_the_winners_of_the_start():
         frozen.states[2], codes[2], net.convs[2].weight, net.convs[2].padding, frozen.states[1].shape
     )
     assert (phases.activation(u) - frozen.states[1]).abs().max() < 1e-9  # settled under the frozen winners
+
+
+def test_average_pooling_has_no_winners_to_freeze():
+    net = random_net((4, 6, 5), (1, 1, 1), 14, **AVERAGE)
+    images, labels = random_batch(net)
+    free = settle(net, images, 20)
+    live, frozen = (
+        settle(net, images, 30, "backward", labels, 0.5, start=free, arg_max=a) for a in ("live", "frozen")
+    )
+    assert all(torch.equal(a, b) for a, b in zip(live.states, frozen.states, strict=True))
+    assert largest(live.states, free.states) > 1e-6
 
 
 def test_float32_stays_close_to_float64_for_few_steps():

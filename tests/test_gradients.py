@@ -6,6 +6,21 @@ from eplib import dynamics, gradients, phases, reference
 from eplib.checks import InputError
 from eplib.gradients import input_gradient
 
+AVERAGE = dict(pooling="average", gain=4.0)  # this gain leaves units at either end and in between
+POOLINGS = pytest.mark.parametrize("settings", [{}, AVERAGE], ids=["max", "average"])
+NETS = pytest.mark.parametrize(
+    "shape, settings",
+    [
+        (((5, 6, 7, 8), (1, 1, 1, 0), 32), {}),
+        (((4, 5), (1, 0), 13), {}),
+        (((4, 6, 5), (1, 1, 1), 14), {}),  # every plane above the first is odd
+        (((6,), (2,), 10), {}),
+        (((5, 6, 7, 8), (1, 1, 1, 0), 32), AVERAGE),
+        (((4, 5), (1, 0), 13), AVERAGE),
+        (((4, 6, 5), (1, 1, 1), 14), AVERAGE),
+    ],
+)
+
 
 def bptt(net, images, labels, steps, order, start=None):
     images = images.clone().requires_grad_()
@@ -20,11 +35,9 @@ def relative(a, b):
 
 @pytest.mark.parametrize("order", phases.ORDERS)
 @pytest.mark.parametrize("steps", [4, 25])
-@pytest.mark.parametrize(
-    "channels, paddings, size", [((5, 6, 7, 8), (1, 1, 1, 0), 32), ((4, 5), (1, 0), 13), ((6,), (2,), 10)]
-)
-def test_unrolled_equals_back_propagation_through_time(channels, paddings, size, steps, order):
-    net = random_net(channels, paddings, size)
+@NETS
+def test_unrolled_equals_back_propagation_through_time(shape, settings, steps, order):
+    net = random_net(*shape, **settings)
     images, labels = random_batch(net, 3)
     assert (
         relative(
@@ -35,9 +48,10 @@ def test_unrolled_equals_back_propagation_through_time(channels, paddings, size,
     )
 
 
+@POOLINGS
 @pytest.mark.parametrize("order", phases.ORDERS)
-def test_last_steps_equal_back_propagation_from_the_state_before_them(order):
-    net = random_net()
+def test_last_steps_equal_back_propagation_from_the_state_before_them(order, settings):
+    net = random_net(**settings)
     images, labels = random_batch(net)
     middle = [s.detach() for s in dynamics.settle(net, images, 30, order).states]
     ours = input_gradient(net, images, labels, free_steps=36, order=order, last=6)
@@ -45,17 +59,20 @@ def test_last_steps_equal_back_propagation_from_the_state_before_them(order):
     assert relative(ours, input_gradient(net, images, labels, free_steps=36, order=order)) > 1e-6
 
 
-def test_adjoint_equals_back_propagation_when_settled():
+@POOLINGS
+@pytest.mark.parametrize("shape", [((5, 6, 7, 8), (1, 1, 1, 0), 32), ((4, 6, 5), (1, 1, 1), 14)])
+def test_adjoint_equals_back_propagation_when_settled(shape, settings):
     for seed in range(3):
-        net = random_net((5, 6, 7, 8), (1, 1, 1, 0), 32, seed=seed)
+        net = random_net(*shape, seed=seed, **settings)
         images, labels = random_batch(net, 3, seed + 10)
         assert dynamics.settle(net, images, 100).residual.max() < 1e-10
         ours = input_gradient(net, images, labels, method="adjoint", free_steps=100)
         assert relative(ours, bptt(net, images, labels, 100, "forward")) < 1e-6
 
 
-def test_gradient_equals_finite_differences():
-    net = random_net(steps=200)
+@POOLINGS
+def test_gradient_equals_finite_differences(settings):
+    net = random_net(steps=200, **settings)
     images, labels = random_batch(net)
     images = 0.2 + 0.6 * images
     direction = torch.randn(images.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
@@ -69,9 +86,10 @@ def test_gradient_equals_finite_differences():
         assert abs(predicted - measured) < 1e-5 * abs(measured)
 
 
+@POOLINGS
 @pytest.mark.parametrize("order", ["synchronous", "forward"])
-def test_the_gradient_in_16_bits_points_where_the_exact_one_does(order):
-    net = random_net()
+def test_the_gradient_in_16_bits_points_where_the_exact_one_does(order, settings):
+    net = random_net(**settings)
     images, labels = random_batch(net, 8)
     exact = input_gradient(net, images, labels, free_steps=20, order=order)
     trace = gradients.follow(net, images, 20, order, dtype=torch.bfloat16)
@@ -81,6 +99,27 @@ def test_the_gradient_in_16_bits_points_where_the_exact_one_does(order):
     assert found.dtype == torch.float64
     cosine = torch.nn.functional.cosine_similarity(found.flatten(1), exact.flatten(1))
     assert cosine.median() > 0.95 and not torch.equal(found, exact)
+
+
+@POOLINGS
+def test_some_rows_of_a_trace_are_the_trace_of_those_images(settings):
+    net = random_net(**settings)
+    images, labels = random_batch(net)
+    which = torch.tensor([True, False, True, True])
+    pull = torch.nn.functional.one_hot(labels, net.classes)
+    found = gradients.follow(net, images, 60, method="adjoint").rows(which).pull_back(pull[which])
+    alone = gradients.follow(net, images[which], 60, method="adjoint").pull_back(pull[which])
+    assert len(found) == 3 and relative(found, alone) < 1e-10
+
+
+def test_average_pooling_keeps_clip_patterns_only():
+    images, _ = random_batch(random_net())
+    kept = {
+        pooling: gradients.follow(random_net(pooling=pooling), images, 5).bytes
+        for pooling in ("max", "average")
+    }
+    units = sum(shape.numel() for shape in random_net().shapes)
+    assert kept["average"] == 5 * len(images) * units < kept["max"]
 
 
 def test_adjoint_is_refused_where_the_network_has_not_settled():

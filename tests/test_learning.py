@@ -6,17 +6,30 @@ from eplib import dynamics, reference
 from eplib.checks import InputError
 from eplib.learning import weight_gradients
 
+AVERAGE = dict(pooling="average", gain=4.0)  # this gain leaves units at either end and in between
+POOLINGS = pytest.mark.parametrize("settings", [{}, AVERAGE], ids=["max", "average"])
+NETS = pytest.mark.parametrize(
+    "shape, settings",
+    [
+        (((5, 6, 7, 8), (1, 1, 1, 0), 32), {}),
+        (((4, 5), (1, 0), 13), {}),
+        (((4, 6, 5), (1, 1, 1), 14), {}),  # every plane above the first is odd
+        (((6,), (2,), 10), {}),
+        (((5, 6, 7, 8), (1, 1, 1, 0), 32), AVERAGE),
+        (((4, 5), (1, 0), 13), AVERAGE),
+        (((4, 6, 5), (1, 1, 1), 14), AVERAGE),
+    ],
+)
+
 
 def relative(ours, expected):
     return max(((ours[k] - expected[k]).norm() / expected[k].norm()).item() for k in expected)
 
 
 @pytest.mark.parametrize("order", ["synchronous", "forward", "even-odd"])
-@pytest.mark.parametrize(
-    "channels, paddings, size", [((5, 6, 7, 8), (1, 1, 1, 0), 32), ((4, 5), (1, 0), 13), ((6,), (2,), 10)]
-)
-def test_centred_gradient_equals_autograd_of_the_primitive_function(channels, paddings, size, order):
-    net = random_net(channels, paddings, size)
+@NETS
+def test_centred_gradient_equals_autograd_of_the_primitive_function(shape, settings, order):
+    net = random_net(*shape, **settings)
     images, labels = random_batch(net)
     ours = weight_gradients(net, images, labels, beta=0.5, free_steps=40, nudged_steps=15, order=order)
     expected = reference.nudged_gradients(net, images, labels, 0.5, 40, 15, order)
@@ -37,6 +50,24 @@ def test_gradient_tends_to_back_propagation_through_the_settled_network(arg_max)
         ours = weight_gradients(net, images, labels, beta=beta, nudged_steps=60, arg_max=arg_max)
         errors.append(relative(ours, bptt))
     assert errors[0] < 1e-3 and errors[1] < 1e-5
+
+
+@pytest.mark.parametrize("estimator", ["centred", "one-sided"])
+def test_average_pooling_has_no_winners_to_freeze(estimator):
+    net = random_net((4, 6, 5), (1, 1, 1), 14, **AVERAGE)
+    images, labels = random_batch(net)
+    live, frozen = (weight_gradients(net, images, labels, estimator, arg_max=a) for a in ("live", "frozen"))
+    assert all(torch.equal(live[name], frozen[name]) for name in live)
+
+
+def test_average_pooling_in_16_bits_points_where_the_exact_gradient_does():
+    net = random_net(**AVERAGE)
+    images, labels = random_batch(net, 8)
+    exact = weight_gradients(net, images, labels)
+    rough = weight_gradients(net, images, labels, dtype=torch.bfloat16)
+    for name, gradient in exact.items():
+        assert rough[name].dtype == torch.float64 and not torch.equal(rough[name], gradient)
+        assert torch.nn.functional.cosine_similarity(rough[name].flatten(), gradient.flatten(), dim=0) > 0.7
 
 
 def test_a_step_down_the_gradient_lowers_the_loss():
@@ -87,11 +118,12 @@ def test_bad_arguments_are_refused(arguments):
         weight_gradients(net, *random_batch(net), **arguments)
 
 
+@POOLINGS
 @pytest.mark.parametrize("loss", ["cross-entropy", "squared-error"])
 @pytest.mark.parametrize("one_sided", [False, True])
 @pytest.mark.parametrize("order", ["synchronous", "forward"])
-def test_every_estimator_and_loss_equals_autograd_of_the_primitive_function(order, one_sided, loss):
-    net = random_net()
+def test_every_estimator_and_loss_equals_autograd_of_the_primitive_function(order, one_sided, loss, settings):
+    net = random_net(**settings)
     images, labels = random_batch(net)
     estimator = "one-sided" if one_sided else "centred"
     ours = weight_gradients(
@@ -123,19 +155,18 @@ def test_random_sign_is_the_one_sided_estimate_with_either_sign():
 
 @pytest.mark.parametrize("loss", ["cross-entropy", "squared-error"])
 @pytest.mark.parametrize("order", ["synchronous", "forward", "even-odd"])
-@pytest.mark.parametrize(
-    "channels, paddings, size", [((5, 6, 7, 8), (1, 1, 1, 0), 32), ((4, 5), (1, 0), 13), ((6,), (2,), 10)]
-)
-def test_bptt_equals_autograd_through_every_step(channels, paddings, size, order, loss):
-    net = random_net(channels, paddings, size)
+@NETS
+def test_bptt_equals_autograd_through_every_step(shape, settings, order, loss):
+    net = random_net(*shape, **settings)
     images, labels = random_batch(net, 3)
     ours = weight_gradients(net, images, labels, "bptt", free_steps=20, order=order, loss=loss)
     assert relative(ours, reference.bptt_gradients(net, images, labels, 20, order, loss)) < 1e-12
 
 
 @pytest.mark.parametrize("loss", ["cross-entropy", "squared-error"])
-def test_adjoint_equals_back_propagation_through_the_settled_network(loss):
-    net = random_net(steps=100)
+@pytest.mark.parametrize("shape, settings", [((), {}), ((), AVERAGE), (((4, 6, 5), (1, 1, 1), 14), AVERAGE)])
+def test_adjoint_equals_back_propagation_through_the_settled_network(shape, settings, loss):
+    net = random_net(*shape, steps=100, **settings)
     images, labels = random_batch(net)
     assert dynamics.settle(net, images).residual.max() < 1e-12
     ours = weight_gradients(net, images, labels, "adjoint", nudged_steps=200, loss=loss)

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 from conftest import random_batch, random_net
@@ -7,8 +9,9 @@ from eplib.checks import InputError
 from eplib.network import EPCNN
 
 
-def test_primitive_equals_its_definition():
-    net = random_net()
+@pytest.mark.parametrize("pooling", ["max", "average"])
+def test_primitive_equals_its_definition(pooling):
+    net = random_net(pooling=pooling)
     images, labels = random_batch(net)
     states = [torch.rand(4, *shape, dtype=torch.float64) for shape in net.shapes]
     torch.testing.assert_close(net.primitive(images, states), reference.primitive(net, images, states))
@@ -66,8 +69,37 @@ def test_images_that_do_not_fit_are_refused_in_one_sentence(change, word):
 
 
 @pytest.mark.parametrize(
-    "settings", [dict(order="sideways"), dict(steps=0), dict(paddings=(1, 1)), dict(image_size=8)]
+    "settings",
+    [
+        dict(order="sideways"),
+        dict(steps=0),
+        dict(paddings=(1, 1)),
+        dict(image_size=8),
+        dict(pooling="mean"),
+        dict(pooling=None),
+    ],
 )
 def test_settings_that_make_no_network_are_refused(settings):
     with pytest.raises(InputError):
         EPCNN(**dict(dict(channels=(4, 4, 4), paddings=(1, 0, 0)), **settings))
+
+
+@pytest.mark.parametrize("pooling", ["max", "average"])
+def test_settings_build_the_same_network_again(pooling):
+    net = random_net(size=18, classes=7, in_channels=2, order="even-odd", pooling=pooling)
+    net.steps = 9  # changed afterwards, and still told
+    settings = json.loads(json.dumps(net.settings))
+    assert settings == net.settings
+    again = EPCNN(**settings, mean=0.5, std=0.3).double()
+    assert again.settings == settings and again.shapes == net.shapes
+    again.load_state_dict(net.state_dict())
+    images, _ = random_batch(net)
+    assert torch.equal(again(images), net(images))
+
+
+def test_pooling_is_maximum_unless_asked_otherwise():
+    net, average = random_net(), random_net(pooling="average")
+    images, _ = random_batch(net)
+    assert net.pooling == "max" and average.pooling == "average"
+    assert torch.equal(random_net(pooling="max")(images), net(images))
+    assert not torch.allclose(average(images), net(images))

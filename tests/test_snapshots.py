@@ -34,7 +34,7 @@ def start(model, out):
     return subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True, cwd=files.ROOT)
 
 
-@pytest.mark.parametrize("model", ["ep-cnn", "cnn"])
+@pytest.mark.parametrize("model", ["ep-cnn", "cnn-at-l2-0.5"])
 def test_a_run_killed_again_and_again_ends_with_the_weights_of_an_undisturbed_one(model, tmp_path):
     assert start(model, tmp_path / "whole").wait() == 0
     expected = checkpoints.load(tmp_path / "whole" / f"{model}-sample-s5")
@@ -90,13 +90,17 @@ def state(tmp_path, settings):
 
 def test_a_snapshot_restores_everything(tmp_path):
     net, optimiser, generator, snapshot = state(tmp_path, {"seed": 1})
-    snapshot.save(net, optimiser, generator, torch.arange(9).flip(0), {"iteration": 4})
+    best = snapshots.Best()
+    best.offer(net, 0.4)
+    snapshot.save(net, optimiser, generator, torch.arange(9).flip(0), {"iteration": 4}, best)
     other, optimiser2, generator2, snapshot2 = state(tmp_path, {"seed": 1})
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.zero_()
     generator2.manual_seed(1)
-    order, kept = snapshot2.restore(other, optimiser2, generator2)
+    best2 = snapshots.Best()
+    order, kept = snapshot2.restore(other, optimiser2, generator2, best2)
+    assert best2.score == 0.4 and all(torch.equal(best2.weights[n], t) for n, t in net.state_dict().items())
     assert torch.equal(order, torch.arange(9).flip(0)) and kept == {"iteration": 4}
     assert torch.equal(torch.rand(5, generator=generator), torch.rand(5, generator=generator2))
     for a, b in zip(net.parameters(), other.parameters(), strict=True):
@@ -104,25 +108,59 @@ def test_a_snapshot_restores_everything(tmp_path):
         assert torch.equal(optimiser.state[a]["momentum_buffer"], optimiser2.state[b]["momentum_buffer"])
 
 
+def test_the_state_of_adamw_is_restored_too(tmp_path):
+    net, _, generator, snapshot = state(tmp_path, {"seed": 1})
+    parameters = list(net.parameters())
+    first, second = (torch.optim.AdamW(parameters, lr=0.1) for _ in range(2))
+    first.step()
+    snapshot.save(net, first, generator, torch.arange(9), {}, snapshots.Best())
+    assert snapshot.restore(net, second, generator, snapshots.Best()) is not None
+    for optimiser in (first, second):
+        for parameter in parameters:
+            parameter.grad = torch.full_like(parameter, 0.5)
+    before = [p.detach().clone() for p in parameters]
+    first.step()
+    expected = [p.detach().clone() for p in parameters]
+    with torch.no_grad():
+        for parameter, value in zip(parameters, before, strict=True):
+            parameter.copy_(value)
+    second.step()
+    assert all(torch.equal(p, e) for p, e in zip(parameters, expected, strict=True))
+    assert not torch.equal(expected[0], before[0])
+
+
+def test_the_best_weights_are_those_with_the_highest_score(tmp_path):
+    net, best = state(tmp_path, {})[0], snapshots.Best()
+    best.put_back(net)  # nothing offered, nothing changed
+    best.offer(net, None)
+    assert best.weights == {}
+    for score, value in ((0.2, 1.0), (0.5, 2.0), (0.5, 3.0), (0.4, 4.0)):
+        with torch.no_grad():
+            net.readout.weight.fill_(value)
+        best.offer(net, score)
+    best.put_back(net)
+    assert best.score == 0.5 and (net.readout.weight == 2.0).all()
+
+
 def test_the_snapshot_of_another_run_is_not_taken_up(tmp_path):
     net, optimiser, generator, snapshot = state(tmp_path, {"seed": 1})
-    snapshot.save(net, optimiser, generator, torch.arange(9), {})
+    snapshot.save(net, optimiser, generator, torch.arange(9), {}, snapshots.Best())
     other = snapshots.Snapshot(snapshot.path, {"seed": 2})
-    assert other.restore(net, optimiser, generator) is None
+    assert other.restore(net, optimiser, generator, snapshots.Best()) is None
 
 
 def test_a_damaged_snapshot_is_refused_in_one_sentence(tmp_path):
     net, optimiser, generator, snapshot = state(tmp_path, {"seed": 1})
-    snapshot.save(net, optimiser, generator, torch.arange(9), {})
+    snapshot.save(net, optimiser, generator, torch.arange(9), {}, snapshots.Best())
     snapshot.path.write_bytes(snapshot.path.read_bytes()[:100])
     with pytest.raises(InputError, match="remove it") as error:
-        snapshot.restore(net, optimiser, generator)
+        snapshot.restore(net, optimiser, generator, snapshots.Best())
     assert "\n" not in str(error.value)
 
 
 def test_a_full_disk_loses_nothing_already_written(tmp_path, monkeypatch):
     net, optimiser, generator, snapshot = state(tmp_path, {"seed": 1})
-    snapshot.save(net, optimiser, generator, torch.arange(9), {"iteration": 4})
+    snapshot.save(net, optimiser, generator, torch.arange(9), {"iteration": 4}, snapshots.Best())
     before = snapshot.path.read_bytes()
 
     def full(*_):
@@ -130,7 +168,7 @@ def test_a_full_disk_loses_nothing_already_written(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(InputError, match="No space left"):
-        snapshot.save(net, optimiser, generator, torch.arange(9), {"iteration": 5})
+        snapshot.save(net, optimiser, generator, torch.arange(9), {"iteration": 5}, snapshots.Best())
     assert snapshot.path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
 
