@@ -1,4 +1,4 @@
-"""The command line: python -m eplib train | measure | run | book | benchmark (each with --help)."""
+"""The command line: python -m eplib train | measure | campaign | run | book | benchmark (with --help)."""
 
 import argparse
 import json
@@ -73,6 +73,23 @@ def _measure(options):
     return {"result": str(path), "clean_accuracy": result.correct_clean.mean().item(), "rows": rows}
 
 
+def _campaign(options):
+    from eplib import campaign
+
+    if options.action == "run":
+        return campaign.run(options.scale, campaign.seconds(options.budget), options.retry)
+    if options.budget or options.retry:
+        raise InputError("--budget and --retry are for `campaign run`: add run, or leave them out")
+    report = campaign.table(options.scale)
+    if options.json:
+        return report
+    print(*map(campaign.line, report["rows"]), sep="\n")
+    return {
+        "done": f"{report['done']} of {report['pieces']}",
+        "core-hours left": report["core_hours_left"],
+    }
+
+
 def _run(options):
     from eplib import book
 
@@ -122,7 +139,9 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser():
     parser = _Parser(prog="python -m eplib", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="train | measure | run | book | benchmark")
+    commands = parser.add_subparsers(
+        required=True, metavar="train | measure | campaign | run | book | benchmark"
+    )
 
     def command(name, function, text):
         sub = commands.add_parser(name, help=text, description=text)
@@ -150,6 +169,11 @@ def _parser():
         "--epsilon", type=float, action="append", help="a perturbation size; repeat it for more"
     )
     measure.add_argument("--out", help="folder of results (default: data/results)")
+    campaign = command("campaign", _campaign, "train and measure every network, or say where that stands")
+    campaign.add_argument("action", nargs="?", choices=["run"], help="go on (without it: show every piece)")
+    campaign.add_argument("--scale", help="smoke, quick, cpu or paper (show: all of them; run: needed)")
+    campaign.add_argument("--budget", help="for run: how long, such as 45s, 9m or 2h")
+    campaign.add_argument("--retry", action="store_true", help="for run: try again what failed")
     run = command("run", _run, "run one chapter with papermill")
     run.add_argument("slug", help="a chapter of _toc.yml, e.g. first-attack")
     run.add_argument("--scale", help="best, smoke, quick, cpu or paper (default: the chapter's)")
