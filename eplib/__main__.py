@@ -74,10 +74,10 @@ def _measure(options):
 
 
 def _campaign(options):
-    from eplib import campaign
+    from eplib import campaign, campaign_run
 
     if options.action == "run":
-        return campaign.run(options.scale, campaign.seconds(options.budget), options.retry)
+        return campaign_run.run(options.scale, campaign_run.seconds(options.budget), options.retry)
     if options.budget or options.retry:
         raise InputError("--budget and --retry are for `campaign run`: add run, or leave them out")
     report = campaign.table(options.scale)

@@ -99,7 +99,7 @@ def test_results_go_below_eplib_out_by_default(trained, out):
 @pytest.mark.parametrize(
     "change, match",
     [
-        (["--model", "resnet"], "ep-cnn, ep-cnn-live"),
+        (["--model", "resnet"], "ep-cnn, twin-one-sided"),
         (["--dataset", "mnist"], "sample, fashion-mnist, cifar10, cifar100"),
         (["--scale", "huge"], "smoke, quick, cpu, paper"),
         (["--seed", "x"], "--seed"),
