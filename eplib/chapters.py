@@ -16,6 +16,8 @@ DATASET_NAMES = {
     "cifar100": "CIFAR-100",
 }
 TRAINED_BY_CHAPTERS = ("smoke", "quick")
+OTHER_ESTIMATORS = ("ep-cnn-live", "twin-one-sided", "twin-adjoint", "twin-bptt")
+MAIN = {"ep-cnn": ("clean", "pgd-linf"), "cnn": ("clean", "pgd-linf")}
 
 
 @dataclass(frozen=True)
@@ -52,37 +54,50 @@ class Badge:
         )
 
 
-def choose(scale="best", dataset="default", seeds="all", models=("ep-cnn", "cnn")):
+def choose(scale="best", dataset="default", seeds="all", needs=MAIN, once=None):
     """Check a chapter's parameters and return what it will show.
 
-    scale: "best" is the largest of paper, cpu and quick with a stored network of each of `models`, else
-    quick. dataset: "default" is the scale's. seeds: "all" are the scale's, or a list. Raises InputError for
-    anything else.
+    needs: {model: measurements} that the chapter shows of every seed. once: the same, of the first seed
+    alone. scale: "best" is the largest of paper, cpu and quick at which all of it is stored for some seed,
+    else quick. dataset: "default" is the scale's. seeds: "all" are those for which everything is stored, or
+    the scale's where there are none; or a list. Raises InputError for anything else.
     """
+    once = once or {}
     if scale == "best":
-        stored = [
-            s
-            for s in ("paper", "cpu", "quick")
-            if any(
-                all(checkpoints.find(s, m, scales.scale(s).dataset, seed) for m in models)
-                for seed in scales.scale(s).seeds
-            )
-        ]
+        stored = [s for s in ("paper", "cpu", "quick") if complete(s, scales.scale(s).dataset, needs, once)]
         scale = stored[0] if stored else "quick"
     size = scales.scale(scale)
     dataset = size.dataset if dataset == "default" else one_of("data set", dataset, data.CLASSES)
-    seeds = size.seeds if seeds == "all" else seeds
+    seeds = complete(scale, dataset, needs, once) or size.seeds if seeds == "all" else seeds
     seeds = (seeds,) if isinstance(seeds, int) else seeds
     if not isinstance(seeds, (list, tuple)) or not seeds or not all(isinstance(s, int) for s in seeds):
         raise InputError(f"seeds = {seeds!r}: give 'all', an integer or a list of integers")
     if scale not in TRAINED_BY_CHAPTERS:
-        seeds = [s for s in seeds if all(checkpoints.find(scale, m, dataset, s) for m in models)]
+        seeds = [s for s in seeds if all(checkpoints.find(scale, m, dataset, s) for m in needs)]
         if not seeds:
             raise InputError(
                 f"no stored networks at scale {scale} for {dataset}: chapters train nothing there, train them"
                 f" first (python -m eplib train --scale {scale} --dataset {dataset} …) or take scale quick"
             )
     return Shown(scale, dataset, tuple(seeds))
+
+
+def complete(scale, dataset, needs, once):
+    """The seeds of a scale for which all of `needs` is stored; none where the first of them lacks `once`."""
+    seeds = tuple(s for s in scales.scale(scale).seeds if _stored(scale, dataset, s, needs))
+    return seeds if seeds and _stored(scale, dataset, seeds[0], once) else ()
+
+
+def _stored(scale, dataset, seed, needs):
+    """Whether networks of one seed and measurements of them, {model: measurements}, are stored."""
+    for model, wanted in needs.items():
+        path = checkpoints.find(scale, model, dataset, seed)
+        if path is None:
+            return False
+        checkpoint = checkpoints.load(path)
+        if not all(results.find(measurements.settings_of(checkpoint, m)) for m in wanted):
+            return False
+    return True
 
 
 def networks(shown, model):
@@ -122,8 +137,9 @@ def with_control(shown, study):
 
 def trained_by_each_estimator(shown):
     """{model: [Checkpoint]}: the EP-CNN of every seed, and one network for every other estimator."""
-    others = ("ep-cnn-live", "twin-one-sided", "twin-adjoint", "twin-bptt")
-    return {"ep-cnn": networks(shown, "ep-cnn")} | {m: networks(first_seed(shown), m) for m in others}
+    return {"ep-cnn": networks(shown, "ep-cnn")} | {
+        m: networks(first_seed(shown), m) for m in OTHER_ESTIMATORS
+    }
 
 
 def settling_inputs(shown, among=300, count=4):
@@ -135,6 +151,16 @@ def settling_inputs(shown, among=300, count=4):
     images, labels = data.as_float(test.images[:among]), test.labels[:among]
     chosen = settling.examples(net, images, labels, count)
     return net, images[chosen], labels[chosen], test.classes
+
+
+def fast_and_long(shown):
+    """([Result], [Result]): the "clean" measurements of EP-CNNs trained with the fast schedule and with long
+    phases, of the same seeds: of the smallest scale that says something, as long phases are dear.
+    """
+    models = {"ep-cnn": ("clean",), "ep-cnn-60": ("clean",)}
+    scale, seeds = (shown.scale, shown.seeds) if shown.scale == "smoke" else ("quick", "all")
+    found = outcomes(choose(scale, "default", seeds, models), tuple(models), "clean")
+    return found["ep-cnn"], found["ep-cnn-60"]
 
 
 def badge(outcomes):

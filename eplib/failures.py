@@ -27,6 +27,11 @@ TURNED = {
 }
 
 
+def seed_of(scale):
+    """The seed whose failures a chapter shows: not the first, on which the monitors' limits were chosen."""
+    return scales.scale(scale).seeds[:3][-1]
+
+
 def settings_of(scale, dataset, seed):
     """Everything that decides the outcome, as JSON takes it; its hash names the result."""
     size, row = scales.scale(scale), scales.row(scale, "ep-cnn", dataset)

@@ -135,5 +135,11 @@ def feed_forward(base, cnn, adversary):
     return found | {judge: row(adversary=adversary[name]) for judge, name in JUDGES.items()}
 
 
+def wider(name, network, ep, steps, order):
+    """An EP-CNN of another width or schedule than its scale's, and its twin by the adjoint, called `name`."""
+    base = Row(**network, recipe=ep, steps=steps, order=order)
+    return {f"ep-cnn-{name}": base, f"twin-adjoint-{name}": twins(base)["twin-adjoint"]}
+
+
 def _with(row, **changes):
     return replace(row, recipe=replace(row.recipe, **changes))

@@ -75,6 +75,7 @@ _QUICK_CNN = Recipe("backprop", 84_000, 50, (0.05,), schedule="step")
 _ADAMW = dict(momentum=0.0, weight_decay=0.05, warmup=100, optimiser="adamw")
 _QUICK_ADAMW = Recipe("backprop", 84_000, 50, (1e-3,), **_ADAMW)
 _CPU = dict(channels=(32, 64, 128, 128), paddings=(1, 1, 1, 0))
+_HALF = dict(channels=(64, 128, 256, 256), paddings=(1, 1, 1, 0))  # of the paper's widths
 _CPU_EP = Recipe(
     "ep",
     420_000,
@@ -167,9 +168,24 @@ def _paper_rows(dataset):
     by_adamw = Recipe(
         "backprop", **shared(cnn) | dict(batch=128, learning_rates=(1e-3,), epochs=None) | _ADAMW
     )
+    fast = replace(
+        _CPU_EP,
+        images_seen=30 * TRAINED_ON,
+        batch=128,
+        normalisation=by_ep.normalisation,
+        spread=by_ep.spread,
+        crop=by_ep.crop,
+    )
     return models.rows(
         network, by_ep, by_backprop, by_adamw, ep["free_steps"], ep["order"], models.TRANSFORMERS, 20
-    )
+    ) | models.wider("fast", network, fast, 20, "forward")
+
+
+def _cpu_rows(network):
+    """CIFAR on two cores. Variants of Equilibrium Propagation are trained on a smaller network."""
+    small = ("ep-cnn-16", _SMALL, _CPU_EP)
+    transformers = models.SMALL_TRANSFORMERS
+    return models.rows(network, _CPU_EP, _CPU_CNN, _CPU_ADAMW, 20, "forward", transformers, 3, small)
 
 
 def _smoke(recipe):
@@ -211,19 +227,10 @@ SCALES = {
             "cpu",
             "cifar10",
             (11, 13, 17, 19, 31),
-            models.rows(
-                _CPU,
-                _CPU_EP,
-                _CPU_CNN,
-                _CPU_ADAMW,
-                20,
-                "forward",
-                models.SMALL_TRANSFORMERS,
-                3,
-                ("ep-cnn-16", _SMALL, _CPU_EP),
-            ),
+            _cpu_rows(_CPU) | models.wider("half", _HALF, _CPU_EP, 20, "forward"),
             Attack(1000, 20, 100, EPSILONS, ((60, "forward"), (250, "synchronous")), 1000),
             _studies((300, 250), (100, 8, 600), (40, 15, 300), (100, 250), (500, 4000)),
+            {"cifar100": _cpu_rows(dict(channels=(32, 64, 128, 256), paddings=(1, 1, 1, 0)))},
         ),
         Scale(
             "paper",

@@ -1,6 +1,6 @@
 import pytest
 
-from eplib import chapters, results, scales, sentences, verdicts
+from eplib import chapters, checkpoints, measurements, results, scales, sentences, verdicts
 from eplib.checks import InputError
 
 MODELS = ("ep-cnn", "cnn")
@@ -32,6 +32,39 @@ def test_parameters_that_cannot_be_used_are_refused_in_one_sentence(parameters):
     with pytest.raises(InputError) as error:
         chapters.choose(**parameters)
     assert "\n" not in str(error.value)
+
+
+def test_all_seeds_are_those_with_everything_stored(out, smoke):
+    needs, once = {"cnn": ("clean",)}, {"ep-cnn": ()}
+    folder = out / "checkpoints" / "smoke"
+    size = scales.scale("smoke")
+    assert chapters.complete("smoke", "sample", needs, {}) == ()
+    stored = smoke["cnn"]
+    checkpoints.save(folder, stored.net, "cnn", "sample", "smoke", 0, stored.record["training"])
+    assert chapters.complete("smoke", "sample", {"cnn": ()}, {}) == size.seeds == (0,)
+    assert chapters.complete("smoke", "sample", needs, {}) == ()  # the network alone is not enough
+    measurements.stored_or_measured(stored, "clean", progress=False)
+    assert chapters.complete("smoke", "sample", needs, {}) == (0,)
+    assert chapters.complete("smoke", "sample", needs, once) == ()
+
+
+def test_best_is_the_largest_scale_with_everything_stored(monkeypatch):
+    there = {"cpu": (13,), "quick": (11, 17)}
+    asked = []
+
+    def complete(scale, dataset, needs, once):
+        asked.append((dataset, needs, once))
+        return there.get(scale, ())
+
+    monkeypatch.setattr(chapters, "complete", complete)
+    monkeypatch.setattr(chapters.checkpoints, "find", lambda *a: "somewhere")
+    assert chapters.choose() == chapters.Shown("cpu", "cifar10", (13,))
+    assert chapters.choose(needs={"cnn": ()}, once={"vit-4": ()}).scale == "cpu"
+    assert asked[-1] == ("cifar10", {"cnn": ()}, {"vit-4": ()})
+    del there["cpu"]
+    assert chapters.choose() == chapters.Shown("quick", "sample", (11, 17))
+    there.clear()
+    assert chapters.choose() == chapters.Shown("quick", "sample", scales.scale("quick").seeds)
 
 
 def test_one_seed_may_be_given_as_a_number():
