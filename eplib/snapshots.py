@@ -21,11 +21,13 @@ class Snapshot:
     """Where an unfinished run is kept.
 
     path: of the file. settings: what the run is (arguments and recipe); the snapshot of another run is never
-    taken up. At least `SECONDS` pass between two snapshots.
+    taken up. carried: where a snapshot from another machine may lie, which is taken up when there is none at
+    `path`. At least `SECONDS` pass between two snapshots.
     """
 
-    def __init__(self, path, settings):
+    def __init__(self, path, settings, carried=None):
         self.path = Path(path)
+        self.carried = Path(carried or path)
         self.key = files.settings_hash(settings)
         self.last = time.monotonic()
 
@@ -56,10 +58,11 @@ class Snapshot:
 
         Raises InputError when the file is damaged.
         """
-        if not self.path.exists():
+        path = self.path if self.path.exists() else self.carried
+        if not path.exists():
             return None
         try:
-            with safe_open(self.path, framework="pt") as file:
+            with safe_open(path, framework="pt") as file:
                 header = file.metadata() or {}
                 if header.get("settings") != self.key:
                     return None
@@ -67,7 +70,7 @@ class Snapshot:
             progress = json.loads(header["progress"])
         except (SafetensorError, OSError, ValueError, KeyError) as error:
             raise InputError(
-                f"the unfinished run {self.path} cannot be read ({error}): remove it to start again"
+                f"the unfinished run {path} cannot be read ({error}): remove it to start again"
             ) from error
         net.load_state_dict(_named(tensors, "net."))
         best.score, best.weights = progress.pop("best"), _named(tensors, "best.")
@@ -82,6 +85,7 @@ class Snapshot:
     def remove(self):
         """Forget the run: it has finished."""
         self.path.unlink(missing_ok=True)
+        self.carried.unlink(missing_ok=True)
 
 
 class Best:

@@ -13,7 +13,18 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from eplib import baselines, checkpoints, data, dynamics, monitors, objectives, precision, recipes, scales
+from eplib import (
+    baselines,
+    checkpoints,
+    data,
+    dynamics,
+    files,
+    monitors,
+    objectives,
+    precision,
+    recipes,
+    scales,
+)
 from eplib.checks import InputError, Interrupted
 from eplib.snapshots import Best, Snapshot
 
@@ -51,7 +62,8 @@ def train(model, dataset, scale, seed, out, progress=True, device=None):
 
     name = f"{checkpoints.name(model, dataset, seed)}.unfinished.safetensors"
     made_of = [model, dataset, scale, seed, recipes.changes(recipe), train_data.sha256]
-    snapshot = Snapshot(Path(out) / name, {"run": made_of, "source": source and source.sha256})
+    kind = {"run": made_of, "source": source and source.sha256}
+    snapshot = Snapshot(Path(out) / name, kind, files.ROOT / "data" / "resume" / scale / name)
     history, teacher = [], source and source.net
     try:
         if recipe.kind == "readout":

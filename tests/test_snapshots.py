@@ -108,6 +108,18 @@ def test_a_snapshot_restores_everything(tmp_path):
         assert torch.equal(optimiser.state[a]["momentum_buffer"], optimiser2.state[b]["momentum_buffer"])
 
 
+def test_a_run_carried_from_elsewhere_is_taken_up_and_forgotten_in_the_end(tmp_path):
+    net, optimiser, generator, snapshot = state(tmp_path, {"seed": 1})
+    snapshot.save(net, optimiser, generator, torch.arange(9), {"iteration": 4}, snapshots.Best())
+    carried = snapshot.path.rename(tmp_path / "carried")
+    here = snapshots.Snapshot(tmp_path / "here", {"seed": 1}, carried)
+    assert here.restore(net, optimiser, generator, snapshots.Best())[1] == {"iteration": 4}
+    here.save(net, optimiser, generator, torch.arange(9), {"iteration": 5}, snapshots.Best())
+    assert here.restore(net, optimiser, generator, snapshots.Best())[1] == {"iteration": 5}
+    here.remove()
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_state_of_adamw_is_restored_too(tmp_path):
     net, _, generator, snapshot = state(tmp_path, {"seed": 1})
     parameters = list(net.parameters())
