@@ -176,10 +176,15 @@ def book():
     return {"fresh_seconds": seconds[0], "again_seconds": seconds[1], **files.provenance("cpu")}
 
 
+def stored(name):
+    """The stored report of a benchmark; InputError when there is none."""
+    return files.read_json(STORED / f"{name}.json", "benchmark")
+
+
 def stored_or_measured(name, measure=False):
     """The stored report of a benchmark, or with `measure` (and where none is stored) one made now."""
-    path = STORED / f"{name}.json"
-    return files.read_json(path, "benchmark") if path.exists() and not measure else BENCHMARKS[name]()
+    there = (STORED / f"{name}.json").exists()
+    return stored(name) if there and not measure else BENCHMARKS[name]()
 
 
 BENCHMARKS = {"training-iteration": training_iteration, "input-gradient": input_gradient, "book": book}

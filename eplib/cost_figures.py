@@ -1,9 +1,12 @@
 """Plots of what an EP-CNN costs, from a report of `eplib.costs`, and the words about it."""
 
+from dataclasses import fields
+
 from eplib import benchmark, scales
 from eplib.checks import NORMS
 from eplib.pictures import COLOURS, NAMES, draw
-from eplib.sentences import Text
+from eplib.recipes import changes
+from eplib.sentences import Text, table
 
 TASKS = ("training", "inference", "input gradient")
 GROWTH = {"steps": "free steps", "batch": "batch", "width": "width (channels of layer 1)", "depth": "layers"}
@@ -154,6 +157,47 @@ def given_up(results):
         + ", ".join(f"{c:.2f} ({l})" for l, c in zip(layers, cosines, strict=True))
         + " by layer."
     )
+
+
+def variants(report):
+    """The table of recipes that were compared at about equal core-time, the most accurate first."""
+    ordered = sorted(report["rows"], key=lambda r: -max(r["accuracy"].values()))
+    chosen = scales.row("cpu", "ep-cnn").recipe
+    lines = [
+        (
+            _variant(row["recipe"], chosen) + row["variant"],
+            f"{row['images_seen']:,}",
+            f"{row['core_seconds']:,}",
+            *(f"{share:.1%}" for share in row["accuracy"].values()),
+        )
+        for row in ordered
+    ]
+    settled = (f"after {setting} steps" for setting in ordered[0]["accuracy"])
+    note = (
+        f"EP-CNNs of {'-'.join(map(str, scales.row('cpu', 'ep-cnn').channels))} channels on CIFAR-10, judged"
+        " on"
+        f" validation images, seed {report['seed']}; {benchmark.in_words(report)}. A name says what differs"
+        " from"
+        " the first recipe tried: free and nudged steps until which share of the run, learning rates, batch,"
+        " β."
+        " The recipe of the cpu scale is marked; it sees"
+        f" {chosen.images_seen:,} images."
+    )
+    return table(["recipe", "images seen", "core-seconds", *settled], lines, note)
+
+
+def _variant(recipe, chosen):
+    """A mark for the recipe that was chosen, but for its length."""
+    asked = {name: value for name, value in changes(chosen).items() if name != "images_seen"}
+    found = {name: _tuples(recipe.get(name)) for name in asked}
+    others = set(recipe) - set(asked) - {"images_seen"}
+    defaults = {f.name: f.default for f in fields(chosen)}
+    same = found == asked and all(_tuples(recipe[name]) == defaults[name] for name in others)
+    return "chosen: " if same else ""
+
+
+def _tuples(value):
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def answer(report):

@@ -40,7 +40,11 @@ def compare(out=None, scale="cpu", core_seconds=CORE_SECONDS, names=tuple(VARIAN
     images seen, core-seconds, accuracy on held-out training images at the network's own T and settled longer.
     """
     path = None if out is None else Path(out) / "variants.json"
-    report = files.read_json(path, "benchmark") if path and path.exists() else {"rows": [], **machine("cpu")}
+    report = (
+        files.read_json(path, "benchmark")
+        if path and path.exists()
+        else {"rows": [], "seed": seed, **machine("cpu")}
+    )
     done = {row["variant"] for row in report["rows"]}
     for name in names:
         if name not in done:

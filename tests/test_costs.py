@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 import torch
 from conftest import random_batch, random_net
 
-from eplib import benchmark, cost_figures, cost_verdicts, costs, gpu_report, gradients, variants
+from eplib import benchmark, cost_figures, cost_verdicts, costs, gpu_report, gradients, scales, variants
 from eplib.chapters import Badge
 from eplib.checks import InputError
 
@@ -163,3 +164,24 @@ def test_fast_and_long_are_compared_in_pairs():
         cost_verdicts.learns_as_well([clean(1, 5)], [clean(2, 5)])
     with pytest.raises(InputError, match="same images"):
         cost_verdicts.learns_as_well([clean(1, 5)], [clean(1, 5, images=100)])
+
+
+def test_the_table_of_variants_is_ordered_and_marks_the_recipe_of_the_scale():
+    recipe = json.loads(json.dumps(asdict(scales.row("cpu", "ep-cnn").recipe))) | {"images_seen": 7}
+    others = [{**recipe, "beta": 3.0}, {**recipe, "gradient_penalty": 1.0}]
+    rows = [
+        {
+            "variant": name,
+            "images_seen": 1234,
+            "core_seconds": 900,
+            "accuracy": {"20 forward": share, "250 synchronous": share - 0.01},
+            "recipe": r,
+        }
+        for name, share, r in (("a", 0.5, others[0]), ("b", 0.625, recipe), ("c", 0.25, others[1]))
+    ]
+    report = {"rows": rows, "seed": 11, "threads": 1, "device": "a machine", "torch": "2"}
+    page = cost_figures.variants(report)
+    assert page.index("chosen: b") < page.index(">a<") < page.index(">c<")
+    assert (
+        page.count("chosen") == 1 and "62.5%" in page and "1,234" in page and "after 250 synchronous" in page
+    )
