@@ -96,6 +96,7 @@ def build(progress=True):
     page = files.ROOT / "_build" / "html" / "index.html"
     if built.returncode or not page.exists():
         raise RuntimeError(f"jupyter-book ended with status {built.returncode}: its messages are above")
+    _copy_networks(page.parent)
     return page
 
 
@@ -109,6 +110,19 @@ def _stage(stage):
     for notebook in (stage / "book").glob("*.ipynb"):
         if notebook.stem not in slugs():
             notebook.unlink()
+
+
+def _copy_networks(html):
+    """Put every stored network beside the pages, where they link to it: what changed, and nothing else."""
+    source, target = files.ROOT / "data" / "checkpoints", html / "data" / "checkpoints"
+    records = [p for p in source.glob("*/*.json") if p.parent.name != "smoke"]
+    whole = [p for p in records if p.with_suffix(".safetensors").exists()]
+    wanted = {p.relative_to(source) for r in whole for p in (r, r.with_suffix(".safetensors"))}
+    for old in [p for p in target.rglob("*") if p.is_file()]:
+        if old.relative_to(target) not in wanted:
+            old.unlink()
+    for path in sorted(wanted):
+        _copy(source / path, target / path)
 
 
 def _copy(source, target):

@@ -5,6 +5,7 @@ for those who cannot see it, and the label it is referred to by.
 import base64
 import html
 import io
+import re
 from dataclasses import dataclass
 
 import matplotlib
@@ -28,7 +29,34 @@ NAMES = {
     "twin-adjoint": "twin by the adjoint",
     "twin-bptt": "twin by BPTT",
     "twin-untrained": "untrained convolutions",
+    "twin-cut": "EP weights, feedback cut",
     "cnn": "CNN",
+    "cnn-sigmoid": "CNN, hard sigmoid",
+    "cnn-plain": "CNN without BatchNorm",
+    "cnn-like-ep": "CNN with the EP-CNN's unit",
+    "cnn-penalised": "CNN without BatchNorm, gradient penalty",
+    "student-of-ep-cnn": "student of the EP-CNN",
+    "student-of-cnn": "student of the CNN",
+    "judge-l2": "judge trained in ℓ2",
+    "judge-linf": "judge trained in ℓ∞",
+    "vit-4": "ViT, 4-pixel patches",
+    "vit-8": "ViT, 8-pixel patches",
+    "vit-lite": "ViT-Lite",
+    "cct": "CCT",
+    "swin": "Swin",
+    "mixer": "MLP-Mixer",
+}
+ENDINGS = {  # what a model's name says after that of the network it departs from
+    r"half": ", half the paper's width",
+    r"fast": ", fast schedule",
+    r"half-k": ", half the nudged steps",
+    r"double-k": ", twice the nudged steps",
+    r"squared-error": ", squared error",
+    r"average": ", average pooling",
+    r"beta-(.+)": ", β {}",
+    r"wd-(.+)": ", weight decay {}",
+    r"at-l2-(.+)": ", adversarial training ℓ2 {}",
+    r"at-linf-(.+)": ", adversarial training ℓ∞ {}/255",
 }
 STYLE = {
     "svg.hashsalt": "eplib",
@@ -40,6 +68,25 @@ STYLE = {
     "grid.alpha": 0.25,
     "figure.constrained_layout.use": True,
 }
+
+
+def name(model):
+    """The title of a model: that of `NAMES`, or composed from the network its name begins with and the one
+    departure that follows. A smaller EP-CNN carries its first width, "EP-CNN 16". A name that fits no rule
+    stays as it is.
+    """
+    if model in NAMES:
+        return NAMES[model]
+    smaller = re.fullmatch(r"ep-cnn-(\d+)(?:-(.+))?", model)
+    if smaller:
+        width, rest = smaller.groups()
+        return name(f"ep-cnn-{rest}" if rest else "ep-cnn").replace("EP-CNN", f"EP-CNN {width}", 1)
+    for start in sorted(NAMES, key=len, reverse=True):
+        for ending, words in ENDINGS.items():
+            found = re.fullmatch(f"{start}-{ending}", model)
+            if found:
+                return NAMES[start] + words.format(*found.groups())
+    return model
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def answer(verdicts, shown_badge):
     leads = {
         "supported": "keeps more images right than",
         "contradicted": "keeps fewer images right than",
-        "undecided": "cannot be told apart from",
+        "undecided": "is not shown to differ from",
     }
     if len(words) == 1:
         middle = f"{leads[words.pop()]} the CNN under {' and '.join(NORMS[n] for n in verdicts)} PGD"

@@ -1,10 +1,11 @@
 """Every chapter end to end at smoke scale, as papermill runs it."""
 
 import json
+import subprocess
 
 import pytest
 
-from eplib import book
+from eplib import book, files
 from eplib.checks import InputError
 
 
@@ -23,6 +24,48 @@ def test_chapter_runs_at_smoke_scale(slug, out, tmp_path):
     assert "For these networks" in text or "For this machine" in text  # a verdict
     assert "Traceback" not in text
     assert list((out / "results").rglob("*.json"))
+
+
+def test_stored_networks_are_put_beside_the_pages_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "ROOT", tmp_path)
+    source, html = tmp_path / "data" / "checkpoints", tmp_path / "html"
+    for name in ("quick/a.json", "quick/a.safetensors", "cpu/b.json", "cpu/b.safetensors"):
+        files.write(source / name, name)
+    for name in ("smoke/c.json", "smoke/c.safetensors", "cpu/d.unfinished.safetensors", "cpu/e.json"):
+        files.write(source / name, name)  # of no page, not finished, without weights
+    target = html / "data" / "checkpoints"
+    files.write(target / "quick" / "gone.json", "of a network that is no more")
+
+    def found():
+        return {str(p.relative_to(target)): p.read_text() for p in target.rglob("*") if p.is_file()}
+
+    book._copy_networks(html)
+    names = ("quick/a.json", "quick/a.safetensors", "cpu/b.json", "cpu/b.safetensors")
+    assert found() == {name: name for name in names}
+    before = {name: (target / name).stat().st_mtime_ns for name in names}
+    files.write(source / "cpu" / "b.json", "changed")
+    book._copy_networks(html)
+    assert found() == {name: name for name in names} | {"cpu/b.json": "changed"}
+    changed = [name for name in names if (target / name).stat().st_mtime_ns != before[name]]
+    assert changed == ["cpu/b.json"]
+
+
+def test_building_ends_with_the_networks_beside_the_pages(tmp_path, monkeypatch):
+    page = tmp_path / "_build" / "html" / "index.html"
+    files.write(tmp_path / "data" / "checkpoints" / "quick" / "a.json", "{}")
+    files.write(tmp_path / "data" / "checkpoints" / "quick" / "a.safetensors", "weights")
+    monkeypatch.setattr(files, "ROOT", tmp_path)
+    monkeypatch.setattr(book, "slugs", list)
+    monkeypatch.setattr(book, "_stage", lambda stage: None)
+    monkeypatch.setattr(book.readme, "update", lambda: None)
+
+    def built(call, **_):
+        files.write(page, "<html>")
+        return subprocess.CompletedProcess(call, 0)
+
+    monkeypatch.setattr(book.subprocess, "run", built)
+    assert book.build() == page
+    assert (page.parent / "data" / "checkpoints" / "quick" / "a.safetensors").read_text() == "weights"
 
 
 def test_a_chapter_refuses_a_bad_parameter_in_one_sentence(out, tmp_path):

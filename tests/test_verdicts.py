@@ -6,14 +6,16 @@ import pytest
 
 from eplib.checks import InputError
 from eplib.results import Result
-from eplib.verdicts import along_the_curve, more_robust
+from eplib.verdicts import along_the_curve, lagging, lags, more_robust
 
 N = 200
 EPSILONS = {"linf": [0.001, 0.0101, 0.1], "l2": [0.05, 0.309, 3.0]}  # the middle one is at the largest gap
 
 
-def result(right, seed=0, dataset="sample", norm="linf", elsewhere=0, first=0, n=N):
-    """`right` of n images right at the ε that counts, from image `first` on, `elsewhere` at the others."""
+def result(right, seed=0, dataset="sample", norm="linf", elsewhere=0, first=0, n=N, clean=N):
+    """`right` of n images right at the ε that counts, from image `first` on, `elsewhere` at the others,
+    `clean` without an attack.
+    """
     correct = np.zeros((3, n), bool)
     correct[[0, 2], :elsewhere] = True
     correct[1, first : first + right] = True
@@ -26,7 +28,7 @@ def result(right, seed=0, dataset="sample", norm="linf", elsewhere=0, first=0, n
         "measurement": f"pgd-{norm}",
         "scale": "quick",
     }
-    return Result(settings, None, np.arange(n), np.ones(n, bool), correct, {})
+    return Result(settings, None, np.arange(n), np.arange(n) < clean, correct, {})
 
 
 def judge(ep, cnn, norm="linf", **settings):
@@ -161,6 +163,62 @@ def test_results_under_another_norm_are_refused():
         more_robust([result(150)], [result(100)], "l2")
     with pytest.raises(InputError, match="linf, l2"):
         more_robust([result(150)], [result(100)], "l1")
+
+
+@pytest.mark.parametrize(
+    "own, reference, behind",
+    [
+        (0.7, 0.8, False),
+        (0.8, 0.7, False),
+        (0.77, 0.87, False),
+        (0.699, 0.8, True),
+        (0.8, 0.9, False),
+        (0.1, 0.9, True),
+        (0.9, 0.9, False),
+    ],
+)
+def test_a_network_lags_from_more_than_ten_points_on(own, reference, behind):
+    assert lags(own, reference) == behind
+
+
+def trained(*clean):
+    """Results of one network a seed, 100 images right under attack, `clean` right without."""
+    return [result(100, seed, clean=c) for seed, c in enumerate(clean)]
+
+
+@pytest.mark.parametrize(
+    "ep, cnn, who",
+    [
+        ((180,), (160,), None),
+        ((180,), (159,), "CNN"),
+        ((159,), (180,), "EP-CNN"),
+        ((180, 180), (140, 180), None),
+        ((180, 180), (139, 180), "CNN"),
+    ],
+)
+def test_who_lags_is_decided_by_the_mean_over_seeds(ep, cnn, who):
+    said = lagging(trained(*ep), trained(*cnn))
+    assert said.startswith(f"The {who} is under-trained") if who else said == ""
+
+
+@pytest.mark.parametrize("ep, cnn, word", [(150, 50, "supported"), (50, 150, "contradicted")])
+def test_robustness_of_an_under_trained_network_decides_nothing(ep, cnn, word):
+    for clean_ep, clean_cnn in ((180, 159), (159, 180)):
+        pairs = [
+            [result(k, s, "cifar10", clean=c) for s in range(5)]
+            for k, c in ((ep, clean_ep), (cnn, clean_cnn))
+        ]
+        verdict = more_robust(*pairs, "linf")
+        assert (verdict.networks, verdict.method) == ("undecided", "undecided")
+        assert verdict.sentence.startswith("For these networks: undecided. The ")
+        low, high = ("CNN", "EP-CNN") if clean_ep > clean_cnn else ("EP-CNN", "CNN")
+        assert (
+            f"The {low} is under-trained: its clean accuracy of 79.5% is more than 10 points below the"
+            f" {high}'s 90.0%. Under PGD" in verdict.sentence
+        )
+    alike = more_robust([result(ep, clean=180)], [result(cnn, clean=160)], "linf")
+    assert alike.networks == word and "under-trained" not in alike.sentence
+    assert "10 points" in alike.overturn
 
 
 @pytest.mark.parametrize("ep, cnn, leader", [(150, 100, "ep-cnn"), (100, 150, "cnn"), (120, 120, "neither")])
