@@ -34,6 +34,10 @@ def fast_enough(iteration):
     )
 
 
+def seeds_in_words(count):
+    return f"means of {count} seeds" if count > 1 else "one seed"
+
+
 def learns_as_well(fast, long):
     """Do networks trained with the fast schedule lose no more than one point of clean accuracy against those
     trained with long phases on as many images? A `Verdict` from "clean" `Result`s, one pair for every seed.
@@ -63,8 +67,9 @@ def learns_as_well(fast, long):
         "undecided",
         f"For these networks: {word}. Trained with the fast schedule they reach {right[0].mean():.1%} after"
         f" {first['predict_steps']} {first['order']} steps, trained with the long one on as many images"
-        f" {right[1].mean():.1%} after {other['predict_steps']} {other['order']} steps (means of"
-        f" {len(fast)} seeds, {len(lost)} test images); lost are {100 * centre:.1f} points, 95 % interval"
+        f" {right[1].mean():.1%} after {other['predict_steps']} {other['order']} steps"
+        f" ({seeds_in_words(len(fast))},"
+        f" {len(lost)} test images); lost are {100 * centre:.1f} points, 95 % interval"
         f" {100 * (centre - half):.1f} to {100 * (centre + half):.1f}, where {100 * MARGIN:.0f} was allowed.",
         "Seeds or images that move the whole interval to the other side of the allowed loss.",
     )

@@ -78,7 +78,7 @@ _CPU = dict(channels=(32, 64, 128, 128), paddings=(1, 1, 1, 0))
 _HALF = dict(channels=(64, 128, 256, 256), paddings=(1, 1, 1, 0))  # of the paper's widths
 _CPU_EP = Recipe(
     "ep",
-    420_000,
+    30 * TRAINED_ON,
     50,
     _HALF_RATES,
     weight_decay=3e-4,
@@ -216,7 +216,7 @@ SCALES = {
         Scale(
             "quick",
             "sample",
-            (11, 13, 17),
+            (11, 13, 17, 19, 31),
             models.rows(
                 _SMALL, _QUICK_EP, _QUICK_CNN, _QUICK_ADAMW, 20, "forward", models.SMALL_TRANSFORMERS, 3
             ),
