@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from eplib import attacks, data, files, precision, results, scales, studies
+from eplib import attacks, data, files, models, precision, results, scales, studies
 from eplib.checks import InputError, one_of
 from eplib.network import EPCNN
 
@@ -24,6 +24,10 @@ def settings_of(checkpoint, measurement, images=None, epsilons=None):
     one_of("measurement", measurement, MEASUREMENTS)
     record, size = checkpoint.record, scales.scale(checkpoint.record["scale"])
     recurrent = isinstance(checkpoint.net, EPCNN)
+    if record["model"] in models.JUDGES and measurement != "clean":
+        raise InputError(
+            f"{checkpoint.name} is a judge, which no attack may see: measure its clean accuracy alone"
+        )
     if measurement in studies.STUDIES:
         if not recurrent:
             raise InputError(

@@ -19,6 +19,7 @@ from eplib import (
     data,
     dynamics,
     files,
+    models,
     monitors,
     objectives,
     precision,
@@ -45,6 +46,12 @@ def train(model, dataset, scale, seed, out, progress=True, device=None):
     row = scales.row(scale, model, dataset)
     if not 0 <= seed < 2**63:
         raise InputError(f"seed = {seed}: give an integer from 0 to 2**63 - 1")
+    if model in models.JUDGES and seed in scales.scale(scale).seeds:
+        raise InputError(
+            f"seed = {seed} for {model}: judges have other seeds than the networks they judge, give one that"
+            " is"
+            f" not of {scales.scale(scale).seeds}"
+        )
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     train_data = data.load(dataset, "train")
     recipe = row.recipe

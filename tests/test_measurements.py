@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from eplib import data, measurements, precision, results, scales
+from eplib import checkpoints, data, measurements, precision, results, scales, training
 from eplib.checks import InputError
 from eplib.statistics import wilson
 
@@ -70,3 +70,14 @@ def test_a_scale_that_searches_in_16_bits_says_so_in_the_settings(smoke, monkeyp
     assert not (result.correct & ~plain.correct).any()
     assert "search" not in measurements.settings_of(smoke["cnn"], "pgd-linf")
     assert scales.scale("paper").attack.search == "bfloat16 where native"
+
+
+def test_a_judge_is_never_attacked_and_has_a_seed_of_its_own(tmp_path):
+    with pytest.raises(InputError, match="other seeds"):
+        training.train("judge-linf", "sample", "smoke", 0, tmp_path, progress=False)
+    judge = checkpoints.load(training.train("judge-linf", "sample", "smoke", 101, tmp_path, progress=False))
+    assert judge.record["training"]["recipe"]["adversary"][0] == "linf"
+    assert measurements.measure(judge, "clean", progress=False).correct.shape == (1, 20)
+    for attack in ("pgd-linf", "pgd-l2"):
+        with pytest.raises(InputError, match="no attack may see"):
+            measurements.settings_of(judge, attack)

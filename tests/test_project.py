@@ -72,7 +72,9 @@ def test_no_pickle_is_ever_loaded():
 def test_tracked_files_are_small_and_name_no_folder_of_one_machine():
     paths = tracked()
     assert all(p.stat().st_size <= 13e6 for p in paths)
-    assert sum(p.stat().st_size for p in paths) <= 100 * 2**20
+    sizes = {p: p.stat().st_size for p in paths}
+    assert sum(sizes.values()) <= 100 * 2**20
+    assert sum(size for p, size in sizes.items() if "checkpoints" not in p.parts) <= 30 * 2**20
     home = str(ROOT) + "/"
     for path in paths:
         if path.suffix in (".py", ".ipynb", ".json", ".md", ".yml", ".toml", ".txt", ".csv"):
