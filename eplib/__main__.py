@@ -83,7 +83,7 @@ def _campaign(options):
     report = campaign.table(options.scale)
     if options.json:
         return report
-    print(*map(campaign.line, report["rows"]), sep="\n")
+    print(*campaign.lines(report["rows"]), sep="\n")
     return {
         "done": f"{report['done']} of {report['pieces']}",
         "core-hours left": report["core_hours_left"],

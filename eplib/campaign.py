@@ -250,7 +250,18 @@ def table(scale=None, path=LIST):
     return {"rows": rows, "done": done, "pieces": len(rows), "core_hours_left": round(left / 60, 2)}
 
 
-def line(row):
-    """A row of the table in words."""
-    text = f"{row['state']:11} {row['minutes']:7.1f} min  {row['name']}"
-    return f"{text}: {row['reason']}" if row["reason"] else text
+def lines(rows):
+    """Rows of the table in words: one line a network, with the states of its measurements behind it, and one
+    for every failure.
+    """
+    found, of_network = [], []
+    for row in rows:
+        scale, dataset, network, *measurement = row["name"].split("/")
+        if not measurement:
+            found += of_network[:1] and ["".join(of_network)]
+            of_network = [f"{row['state']:11} {row['minutes']:7.1f} min  {scale}/{dataset}/{network}"]
+        else:
+            word = "" if row["state"] == "waiting" else f" {row['state']}"
+            of_network.append(f"; {measurement[0]}{word}, {row['minutes']:.1f}")
+    failed = [f"{row['name']}: {row['reason']}" for row in rows if row["state"] == "failed"]
+    return [*found, "".join(of_network), *failed]
