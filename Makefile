@@ -8,7 +8,7 @@ book: environment
 	$(BIN)/python -m eplib book
 
 test: environment
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: environment
 	$(BIN)/ruff check .
