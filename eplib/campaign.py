@@ -14,7 +14,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from eplib import checkpoints, data, files, measurements, results, scales, studies
+from eplib import checkpoints, data, files, measurements, results, scales, snapshots, studies
 from eplib.checks import InputError, one_of
 
 LIST = files.ROOT / "data" / "campaign.toml"
@@ -193,8 +193,11 @@ def _recipe(piece):
 
 
 def _snapshot(piece):
+    """Where the state of an unfinished training lies or will lie: here, or carried from another machine."""
     name = f"{checkpoints.name(piece.model, piece.dataset, piece.seed)}.unfinished.safetensors"
-    return results.folders(piece.scale)[0] / "checkpoints" / piece.scale / name
+    here = results.folders(piece.scale)[0] / "checkpoints" / piece.scale / name
+    carried = snapshots.CARRIED / piece.scale / name
+    return carried if carried.exists() and not here.exists() else here
 
 
 def _measured(piece):

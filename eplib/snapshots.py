@@ -15,6 +15,7 @@ from eplib import files
 from eplib.checks import InputError
 
 SECONDS = 30  # between two snapshots
+CARRIED = files.ROOT / "data" / "resume"  # of the one network that goes on on another machine
 
 
 class Snapshot:

@@ -18,13 +18,13 @@ from eplib import (
     checkpoints,
     data,
     dynamics,
-    files,
     models,
     monitors,
     objectives,
     precision,
     recipes,
     scales,
+    snapshots,
 )
 from eplib.checks import InputError, Interrupted
 from eplib.snapshots import Best, Snapshot
@@ -70,7 +70,7 @@ def train(model, dataset, scale, seed, out, progress=True, device=None):
     name = f"{checkpoints.name(model, dataset, seed)}.unfinished.safetensors"
     made_of = [model, dataset, scale, seed, recipes.changes(recipe), train_data.sha256]
     kind = {"run": made_of, "source": source and source.sha256}
-    snapshot = Snapshot(Path(out) / name, kind, files.ROOT / "data" / "resume" / scale / name)
+    snapshot = Snapshot(Path(out) / name, kind, snapshots.CARRIED / scale / name)
     history, teacher = [], source and source.net
     try:
         if recipe.kind == "readout":

@@ -14,7 +14,7 @@ from safetensors import numpy as safetensors
 from test_cli import refused
 from test_cli import run as eplib
 
-from eplib import campaign, campaign_run, checkpoints, files, measurements, results, scales
+from eplib import campaign, campaign_run, checkpoints, files, measurements, results, scales, snapshots
 from eplib.checks import InputError, Interrupted
 
 ENTRY = """
@@ -187,6 +187,15 @@ def test_a_network_is_missing_then_in_progress_then_done(store):
     assert campaign.state(piece()) == ("in progress", None)
     store(piece())
     assert campaign.state(piece()) == ("done", None)
+
+
+def test_a_network_carried_from_another_machine_is_in_progress(out, tmp_path, monkeypatch):
+    monkeypatch.setattr(snapshots, "CARRIED", tmp_path / "resume")
+    kept = unfinished(piece())
+    carried = tmp_path / "resume" / "smoke" / kept.name
+    carried.parent.mkdir(parents=True)
+    kept.rename(carried)
+    assert campaign.state(piece()) == ("in progress", None)
 
 
 def test_a_network_in_the_projects_own_data_is_done(out):
