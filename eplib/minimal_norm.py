@@ -1,0 +1,121 @@
+"""Attacks that search the smallest change that breaks an image, by foolbox: one run gives the whole curve of
+robust accuracy. True labels, pixel units of [0, 1].
+"""
+
+import contextlib
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from eplib.attacks import ThreatModel, predicted
+from eplib.checks import InputError, check_labels
+from eplib.suite import check_model, isolated
+
+_INIT_STEPS = 50  # of the blending with noise that HopSkipJump starts from, as foolbox does by default
+
+
+@dataclass(frozen=True)
+class Minimal:
+    """The smallest changes that an attack found.
+
+    adversarial: [N, C, H, W], the image itself where none was found or needed. norm: float [N], of the
+    change; inf where none was found, 0 where the image is wrong already.
+    """
+
+    adversarial: torch.Tensor
+    norm: np.ndarray
+
+
+def carlini_wagner(model, images, labels, binary_search_steps=9, steps=1000):
+    """Minimal ℓ2 changes by Carlini and Wagner (2017): Adam on distance + c · margin of the logits.
+
+    model: images [N, C, H, W] -> logits with attribute `net`. binary_search_steps: values of c. steps: of
+    Adam for each. Nothing is random. All images are attacked in one batch, and the search for a c stops early
+    when the batch as a whole makes no progress. Raises InputError for bad input.
+    """
+
+    def search(wrapped, x, y):
+        from foolbox.attacks import L2CarliniWagnerAttack
+
+        result = L2CarliniWagnerAttack(binary_search_steps, steps).run(wrapped, x, y)
+        none = (result == 0).flatten(1).all(1)  # foolbox's answer where it found nothing: a black image
+        return torch.where(none[:, None, None, None], x, result)
+
+    if binary_search_steps < 1:
+        raise InputError(f"binary_search_steps = {binary_search_steps}: give 1 or more")
+    return _minimal(model, images, labels, "l2", steps, 0, search)
+
+
+def hop_skip_jump(model, images, labels, norm, steps, seed=0):
+    """Minimal changes by HopSkipJump (Chen et al. 2020), which sees decisions only, no gradients or logits.
+
+    model: images [N, C, H, W] -> logits with attribute `net`. norm: "linf" or "l2". steps: each with
+    100 √step queries of every image, whose noise is kept in memory. It starts from a blend with uniform
+    noise; where no noise is classified as another class, no change is found. Raises InputError for bad input.
+    """
+
+    def search(wrapped, x, y):
+        from foolbox.attacks import HopSkipJumpAttack, LinearSearchBlendedUniformNoiseAttack
+
+        with warnings.catch_warnings():  # of images without a start, which the result shows
+            warnings.simplefilter("ignore", UserWarning)
+            starts = LinearSearchBlendedUniformNoiseAttack(steps=_INIT_STEPS).run(wrapped, x, y)
+        started = predicted(model, starts) != y  # foolbox would give up all images for one that is not
+        if started.any():
+            attack = HopSkipJumpAttack(steps=steps, constraint=norm)
+            starts[started] = attack.run(wrapped, x[started], y[started], starting_points=starts[started])
+        return starts
+
+    return _minimal(model, images, labels, norm, steps, seed, search)
+
+
+def _minimal(model, images, labels, norm, steps, seed, search):
+    """Minimal of what `search(foolbox model, images, labels)` finds for the images that are right."""
+    from foolbox import PyTorchModel
+
+    if steps < 1:
+        raise InputError(f"steps = {steps}: give 1 or more")
+    threat = ThreatModel(norm, 1.0)  # for its distance
+    model.net.check(images)
+    check_labels(labels, images, model.net.classes)
+    check_model(model, images)
+    images = images.detach()
+    right = predicted(model, images) == labels
+    adversarial, norms = images.clone(), torch.zeros(len(images), dtype=torch.float64)
+    if right.any():
+        x, y = images[right], labels[right]
+        # left to itself foolbox would move the network to a GPU where there is one
+        wrapped = PyTorchModel(model, bounds=(0, 1), device=images.device)
+        with isolated(model, seed), _numpy_seeded(seed):
+            candidates = search(wrapped, x, y).detach()
+        found = predicted(model, candidates) != y
+        adversarial[right] = torch.where(found[:, None, None, None], candidates, x)
+        lengths = threat.distance(candidates, x).masked_fill(~found, float("inf"))
+        norms[right.cpu()] = lengths.double().cpu()
+    return Minimal(adversarial, norms.numpy())
+
+
+@contextlib.contextmanager
+def _numpy_seeded(seed):
+    """Seed numpy's global generator, which foolbox may draw from, and restore it afterwards."""
+    state = np.random.get_state()
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
+
+
+def smallest(*norms):
+    """The smallest norm [N] of each image over several attacks; raises InputError for unlike shapes."""
+    shapes = {np.shape(each) for each in norms}
+    if len(shapes) != 1:
+        raise InputError(f"norms of shapes {sorted(shapes)}: give one or more of the same images")
+    return np.minimum.reduce(norms)
+
+
+def curve(minimal_norms, epsilons):
+    """Robust accuracy, float [E], at every ε: the share of the images whose minimal norm [N] is above ε."""
+    return (np.asarray(minimal_norms) > np.asarray(epsilons, float)[:, None]).mean(1)

@@ -1,0 +1,186 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from eplib import data
+from eplib import minimal_norm as minimal
+from eplib.attacks import AttackedModel, predicted
+from eplib.checks import InputError, check_images
+
+
+class Linear(nn.Module):
+    """Three classes of 1 × 6 × 6 images, linear: the distance to a wrong class has a closed form."""
+
+    classes = 3
+
+    def __init__(self, shift=0.0):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        weight = torch.randn(3, 36, generator=generator)
+        self.weight = nn.Parameter(weight - weight.mean(1, keepdim=True))  # grey is undecided
+        self.shift = shift
+
+    def check(self, images):
+        check_images(images, (1, 6, 6))
+
+    def forward(self, images):
+        return images.flatten(1) @ self.weight.T + self.shift
+
+    def distance(self, images, labels, norm):
+        """[N]: to the nearest other class, for images so grey that clipping does not matter."""
+        apart = self.weight[labels][:, None] - self.weight
+        length = apart.abs().sum(2) if norm == "linf" else apart.norm(dim=2)
+        gaps = (apart * images.flatten(1)[:, None]).sum(2) / length
+        return gaps.nan_to_num(float("inf")).amin(1).detach().numpy()
+
+
+class OneClass(Linear):
+    """Says class 0, whatever the image."""
+
+    def forward(self, images):
+        return 0 * super().forward(images) + torch.tensor([2.0, 0.0, 0.0])
+
+
+@pytest.fixture(scope="module")
+def linear():
+    """(model, images, labels): the last label is wrong."""
+    model = AttackedModel(Linear())
+    generator = torch.Generator().manual_seed(1)
+    x = 0.5 + 0.01 * torch.randn(6, 1, 6, 6, generator=generator)
+    x += 0.05 * model.net.weight.detach().repeat(2, 1).unflatten(1, (1, 6, 6))
+    y = predicted(model, x)
+    y[-1] = (y[-1] + 1) % 3
+    return model, x, y
+
+
+def check_result(model, x, y, found, norm):
+    """What holds for every result."""
+    wrong = predicted(model, x) != y
+    assert found.adversarial.shape == x.shape and not found.adversarial.requires_grad
+    assert found.adversarial.min() >= 0 and found.adversarial.max() <= 1
+    change = (found.adversarial - x).flatten(1)
+    length = change.abs().amax(1) if norm == "linf" else change.norm(dim=1)
+    finite = np.isfinite(found.norm)
+    np.testing.assert_allclose(found.norm[finite], length.numpy()[finite], rtol=1e-6)
+    assert (length.numpy()[~finite] == 0).all()
+    assert ((found.norm == 0) == wrong.numpy()).all()
+    assert ((predicted(model, found.adversarial) != y).numpy() == finite).all()
+
+
+def test_carlini_wagner_finds_the_true_distance_of_a_linear_classifier(linear):
+    model, x, y = linear
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    found = minimal.carlini_wagner(model, x, y, 6, 100)
+    assert torch.equal(torch.get_rng_state(), before)
+    check_result(model, x, y, found, "l2")
+    true = model.net.distance(x, y, "l2")[:-1]
+    assert (found.norm[:-1] > true * 0.999).all()
+    np.testing.assert_allclose(found.norm[:-1], true, rtol=0.1)
+    again = minimal.carlini_wagner(model, x, y, 6, 100)
+    assert (again.norm == found.norm).all() and torch.equal(again.adversarial, found.adversarial)
+
+
+def test_carlini_wagner_does_not_mind_negative_logits(linear):
+    model, x, y = linear
+    shifted = AttackedModel(Linear(shift=-100.0))
+    assert shifted(x).max() < -90
+    norms = [minimal.carlini_wagner(m, x, y, 5, 60).norm for m in (model, shifted)]
+    np.testing.assert_allclose(*norms, rtol=1e-2)
+
+
+def test_more_values_of_c_find_more(linear):
+    model, x, y = linear
+    few, many = (minimal.carlini_wagner(model, x, y, count, 30) for count in (1, 5))
+    check_result(model, x, y, few, "l2")
+    assert np.isinf(few.norm[:-1]).all() and np.isfinite(many.norm).all()
+    assert torch.equal(few.adversarial, x)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_hop_skip_jump_comes_near_the_true_distance_reproducibly(linear, norm):
+    model, x, y = linear
+    torch.manual_seed(5)
+    np.random.seed(5)
+    states = torch.get_rng_state(), np.random.get_state()[1].copy()
+    found = minimal.hop_skip_jump(model, x, y, norm, 6)
+    assert torch.equal(torch.get_rng_state(), states[0]) and (np.random.get_state()[1] == states[1]).all()
+    check_result(model, x, y, found, norm)
+    true = model.net.distance(x, y, norm)[:-1]
+    assert (found.norm[:-1] > true * 0.999).all() and (found.norm[:-1] < 3 * true).all()
+    torch.rand(3)
+    again = minimal.hop_skip_jump(model, x, y, norm, 6)
+    assert (again.norm == found.norm).all()
+    other = minimal.hop_skip_jump(model, x, y, norm, 6, seed=1)
+    assert (other.norm[:-1] != found.norm[:-1]).all()
+    if norm == "l2":
+        assert (found.norm >= 0.95 * minimal.carlini_wagner(model, x, y, 6, 100).norm).all()
+
+
+def test_one_image_that_no_attack_can_break_does_not_stop_the_others(linear, recwarn):
+    _, x, _ = linear
+    model, y = AttackedModel(OneClass()), torch.tensor([0, 1, 0, 2, 0, 0])
+    for found in (
+        minimal.carlini_wagner(model, x, y, 2, 3),
+        minimal.hop_skip_jump(model, x, y, "l2", 1),
+    ):
+        assert found.norm.tolist() == [np.inf, 0, np.inf, 0, np.inf, np.inf]
+        assert torch.equal(found.adversarial, x)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("kind", ["ep-cnn", "cnn"])
+def test_networks_are_attacked_unchanged(smoke, kind):
+    net = copy.deepcopy(smoke[kind].net).requires_grad_()
+    model, x = AttackedModel(net), data.as_float(data.load("sample", "test").images[:4])
+    x = 0.2 + 0.6 * x  # black and white pixels take Adam in the space of arctanh many steps
+    y = predicted(model, x)
+    y[0] = (y[0] + 1) % 10
+    with torch.no_grad():
+        found = minimal.carlini_wagner(model, x, y, 6, 40)
+    check_result(model, x, y, found, "l2")
+    assert np.isfinite(found.norm[1:]).any()
+    noise = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    y = (predicted(model, noise) + 1) % 10  # only the images of these classes can start from noise
+    y[1:] = predicted(model, x)[1:]
+    check_result(model, x, y, minimal.hop_skip_jump(model, x, y, "linf", 1), "linf")
+    assert not any(module.training for module in model.modules())
+    assert all(p.requires_grad and p.grad is None for p in net.parameters())
+
+
+def test_nothing_is_searched_where_all_are_wrong(linear):
+    model, x, y = linear
+    wrong = (predicted(model, x) + 1) % 3
+    assert minimal.carlini_wagner(model, x, wrong, 1, 1).norm.tolist() == [0] * 6
+
+
+def test_curves_count_images_and_the_smallest_norm_is_over_attacks():
+    one, two = np.array([0.0, 0.1, 0.5, np.inf]), np.array([0.0, 0.3, 0.2, np.inf])
+    both = minimal.smallest(one, two)
+    assert both.tolist() == [0.0, 0.1, 0.2, np.inf]
+    assert minimal.curve(one, (0, 0.05, 0.1, 0.49, 0.5, 10)).tolist() == [0.75, 0.75, 0.5, 0.5, 0.25, 0.25]
+    assert minimal.curve(both, [0.2]).tolist() == [0.25]
+    assert (minimal.smallest(one) == one).all()
+    for bad in ((), (one, two[:2])):
+        with pytest.raises(InputError, match="shapes"):
+            minimal.smallest(*bad)
+
+
+def test_bad_settings_are_refused(linear):
+    model, x, y = linear
+    for call, message in (
+        (lambda: minimal.carlini_wagner(model, x, y, 0, 5), "binary_search_steps = 0"),
+        (lambda: minimal.carlini_wagner(model, x, y, 1, 0), "steps = 0"),
+        (lambda: minimal.hop_skip_jump(model, x, y, "l2", 0), "steps = 0"),
+        (lambda: minimal.hop_skip_jump(model, x, y, "l1", 1), "norm"),
+        (lambda: minimal.carlini_wagner(model, 2 * x, y, 1, 1), "images"),
+        (lambda: minimal.carlini_wagner(model, x, y[:2], 1, 1), "labels"),
+    ):
+        with pytest.raises(InputError, match=message):
+            call()
+    broken = AttackedModel(Linear(shift=float("nan")))
+    with pytest.raises(InputError, match="finite"):
+        minimal.hop_skip_jump(broken, x, y, "l2", 1)
