@@ -121,14 +121,16 @@ def folder():
 
 def record_of(piece):
     """The path of the record of a piece's network: of the stored one, or else where `train` will write it."""
+    stored = checkpoints.find(piece.scale, piece.model, piece.dataset, piece.seed)
+    if stored is not None:
+        return stored.with_suffix(".json")
     name = f"{checkpoints.name(piece.model, piece.dataset, piece.seed)}.json"
-    places = [f / "checkpoints" / piece.scale / name for f in results.folders(piece.scale)[1]]
-    return next((path for path in places if path.exists()), places[0])
+    return results.folders(piece.scale)[0] / "checkpoints" / piece.scale / name
 
 
 def source_of(piece):
     """The network that must be there before this piece's network can be trained, or None."""
-    source = getattr(_recipe(piece), "source", None)
+    source = _recipe(piece).source
     return source and replace(piece, model=source, measurement=None)
 
 

@@ -6,6 +6,21 @@ import torch
 from eplib import checkpoints, training
 from eplib.network import EPCNN
 
+AVERAGE = dict(pooling="average", gain=4.0)  # this gain leaves units at either end and in between
+POOLINGS = pytest.mark.parametrize("settings", [{}, AVERAGE], ids=["max", "average"])
+NETS = pytest.mark.parametrize(
+    "shape, settings",
+    [
+        (((5, 6, 7, 8), (1, 1, 1, 0), 32), {}),
+        (((4, 5), (1, 0), 13), {}),
+        (((4, 6, 5), (1, 1, 1), 14), {}),  # every plane above the first is odd
+        (((6,), (2,), 10), {}),
+        (((5, 6, 7, 8), (1, 1, 1, 0), 32), AVERAGE),
+        (((4, 5), (1, 0), 13), AVERAGE),
+        (((4, 6, 5), (1, 1, 1), 14), AVERAGE),
+    ],
+)
+
 
 def random_net(channels=(5, 6, 7), paddings=(1, 1, 0), size=16, gain=2.0, seed=0, **settings):
     """A float64 EP-CNN with random weights, scaled so that units are neither all silent nor all saturated."""

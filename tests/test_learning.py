@@ -1,25 +1,10 @@
 import pytest
 import torch
-from conftest import random_batch, random_net
+from conftest import AVERAGE, NETS, POOLINGS, random_batch, random_net
 
 from eplib import dynamics, reference
 from eplib.checks import InputError
 from eplib.learning import weight_gradients
-
-AVERAGE = dict(pooling="average", gain=4.0)  # this gain leaves units at either end and in between
-POOLINGS = pytest.mark.parametrize("settings", [{}, AVERAGE], ids=["max", "average"])
-NETS = pytest.mark.parametrize(
-    "shape, settings",
-    [
-        (((5, 6, 7, 8), (1, 1, 1, 0), 32), {}),
-        (((4, 5), (1, 0), 13), {}),
-        (((4, 6, 5), (1, 1, 1), 14), {}),  # every plane above the first is odd
-        (((6,), (2,), 10), {}),
-        (((5, 6, 7, 8), (1, 1, 1, 0), 32), AVERAGE),
-        (((4, 5), (1, 0), 13), AVERAGE),
-        (((4, 6, 5), (1, 1, 1), 14), AVERAGE),
-    ],
-)
 
 
 def relative(ours, expected):
