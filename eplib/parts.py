@@ -58,7 +58,7 @@ def _kept(path, length):
     try:
         with np.load(path, allow_pickle=False) as stored:
             part = {key: stored[key] for key in stored.files}
-    except (TypeError, OSError, ValueError, zipfile.BadZipFile):
+    except (TypeError, OSError, EOFError, ValueError, zipfile.BadZipFile):
         return None
     whole = "seconds" in part and all(v.shape[-1:] == (length,) for k, v in part.items() if k != "seconds")
     return part if whole else None
