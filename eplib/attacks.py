@@ -4,14 +4,12 @@ clipped images.
 
 from dataclasses import dataclass
 
-import numpy as np
 import psutil
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from eplib import gradients
-from eplib.checks import NORMS, InputError, check_labels, one_of
+from eplib.checks import NORMS, InputError, one_of
 from eplib.network import EPCNN
 
 
@@ -157,39 +155,6 @@ def free_memory(device):
     if torch.device(device).type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return psutil.virtual_memory().available
-
-
-def robust_outcomes(model, images, labels, norm, epsilons, steps, batch, progress=True, search=None):
-    """Which images stay right under PGD: (correct_clean bool [N], correct bool [len(epsilons), N]).
-
-    epsilons: ascending. An image counts as right under attack when it was right before and after; one broken
-    at an ε counts as broken at every larger ε, so only survivors are attacked and the curve falls. batch: at
-    most so many images at a time, fewer where memory is short. search: the same network in fewer bits, which
-    is attacked first; what breaks it counts only where it breaks `model` too, and `model` itself is attacked
-    on all that is left.
-    """
-    threats = [ThreatModel(norm, e) for e in epsilons]
-    if list(epsilons) != sorted(epsilons):
-        raise InputError(f"epsilons {epsilons}: give them in ascending order")
-    model.net.check(images)
-    check_labels(labels, images, model.net.classes)
-    batch = fitting(batch, model.bytes_an_image(), free_memory(images.device))
-    clean, correct = np.zeros(len(images), bool), np.zeros((len(epsilons), len(images)), bool)
-    bar = tqdm(total=len(images), unit="image", desc=f"PGD {norm}", disable=not progress)
-    for start in range(0, len(images), batch):
-        x, y = images[start : start + batch], labels[start : start + batch]
-        alive = predicted(model, x) == y
-        clean[start : start + batch] = alive.cpu()
-        for i, threat in enumerate(threats):
-            for attacked in (model,) if search is None else (search, model):
-                if alive.any():
-                    adversarial = pgd(attacked, x[alive], y[alive], threat, steps)
-                    alive[alive.clone()] = predicted(model, adversarial) == y[alive]
-            correct[i, start : start + batch] = alive.cpu()
-            bar.set_postfix_str(f"ε = {threat.epsilon:.3g}: {correct[i, : start + len(x)].mean():.3f} right")
-        bar.update(len(x))
-    bar.close()
-    return clean, correct
 
 
 @torch.no_grad()

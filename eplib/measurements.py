@@ -10,6 +10,7 @@ from tqdm import tqdm
 from eplib import attacks, data, files, models, precision, results, scales, studies
 from eplib.checks import InputError, one_of
 from eplib.network import EPCNN
+from eplib.union import union
 
 MEASUREMENTS = ("clean", "pgd-linf", "pgd-l2", *studies.STUDIES)
 
@@ -121,20 +122,20 @@ def _clean(net, x, y, settings, batch, progress):
 
 def _pgd(net, x, y, settings, batch, progress):
     fewer_bits = precision.working(settings.get("search", "float32"), x.device)
-    clean, correct = attacks.robust_outcomes(
+    found = union(
         attacks.AttackedModel(net),
         x,
         y,
         settings["norm"],
         settings["epsilons"],
-        settings["attack_steps"],
+        [("pgd", settings["attack_steps"])],
         batch,
-        progress,
         search=fewer_bits and attacks.AttackedModel(net, dtype=fewer_bits),
+        progress=progress,
     )
     named = ("norm", "gradient", "labels", "predict_steps", "order", "attack_steps")
     shared = {key: settings[key] for key in named} | {"attack": "pgd"}
-    return _with_accuracy([shared | {"epsilon": e} for e in settings["epsilons"]], clean, correct)
+    return _with_accuracy([shared | {"epsilon": e} for e in settings["epsilons"]], found.clean, found.correct)
 
 
 def _with_accuracy(rows, clean, correct):

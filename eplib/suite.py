@@ -1,38 +1,17 @@
-"""Attacks within a budget, by torchattacks, one by one or as a union of which each image faces all: true
-labels, ε in pixel units of [0, 1], clipped images.
-"""
+"""Attacks within a budget, by torchattacks: true labels, ε in pixel units of [0, 1], clipped images."""
 
 import contextlib
 import functools
-from dataclasses import dataclass
 
-import numpy as np
 import torch
-from tqdm import tqdm
 
 from eplib import attacks
-from eplib.attacks import ThreatModel, predicted
-from eplib.checks import InputError, check_labels, one_of
+from eplib.checks import InputError, one_of
 
 RESTARTS = 5  # of "pgd-random"
 AUTOATTACK = (("apgd-ce", 100), ("apgd-t", 100), ("fab-t", 100), ("square", 5000))  # the official "standard"
 ATTACKS = {}  # name: function(model, images, labels, threat, steps, seed) -> adversarial images [N, C, H, W]
-SURVIVES, WRONG_BEFORE = -1, -2  # in Outcomes.found_by, next to indices into the plan
 _NORM = {"linf": "Linf", "l2": "L2"}
-
-
-@dataclass(frozen=True)
-class Outcomes:
-    """Which of N images stay right at E budgets.
-
-    clean: bool [N], right without an attack. correct: bool [E, N], right under every attack of the plan.
-    found_by: int8 [E, N], the index in the plan of the attack that broke the image at this or a smaller ε,
-    SURVIVES (-1) or WRONG_BEFORE (-2).
-    """
-
-    clean: np.ndarray
-    correct: np.ndarray
-    found_by: np.ndarray
 
 
 def is_autoattack(plan):
@@ -207,58 +186,3 @@ def check_model(model, images):
         raise InputError("logits that differ between two calls: attacks need a deterministic network")
     if (logits >= 0).all() and ((logits.sum(1) - 1).abs() <= 1e-4).all():
         raise InputError("probabilities instead of logits: leave out the softmax, it flattens the gradient")
-
-
-def union(model, images, labels, norm, epsilons, plan, batch, seed=0, progress=True):
-    """Outcomes of several attacks: an image counts as right at ε where no attack broke it up to that ε.
-
-    model: as for `checked`, tried by `check_model` first. epsilons: ascending. plan: (name, steps) of each
-    attack, in order; each gets only the images that are still right. batch: so many images at a time; with
-    `seed` it fixes all random numbers, which depend on (seed, start of the batch, ε, attack). Raises
-    InputError for bad input and for an attack that leaves its threat model.
-    """
-    threats = [ThreatModel(norm, e) for e in epsilons]
-    if list(epsilons) != sorted(epsilons):
-        raise InputError(f"epsilons {epsilons}: give them in ascending order")
-    if not plan:
-        raise InputError("a plan without attacks: give at least one (name, steps)")
-    for name, _ in plan:
-        one_of("attack", name, ATTACKS)
-    model.net.check(images)
-    check_labels(labels, images, model.net.classes)
-    check_model(model, images[:batch])
-    found = np.full((len(threats), len(images)), SURVIVES, np.int8)
-    clean = np.zeros(len(images), bool)
-    with tqdm(
-        total=len(images), unit="image", desc=f"{len(plan)} attacks {norm}", disable=not progress
-    ) as bar:
-        for start in range(0, len(images), batch):
-            rows = slice(start, start + batch)
-            alive = predicted(model, images[rows]) == labels[rows]
-            clean[rows] = alive.cpu()
-            found[:, rows][:, ~clean[rows]] = WRONG_BEFORE
-            seeds = functools.partial(_seed, seed, start)
-            for i in _break(model, images[rows], labels[rows], alive, threats, plan, seeds, found[:, rows]):
-                share = (found[i, : start + batch] == SURVIVES).mean()
-                bar.set_postfix_str(f"ε = {threats[i].epsilon:.3g}: {share:.3f} right")
-            bar.update(len(alive))
-    return Outcomes(clean, found == SURVIVES, found)
-
-
-def _break(model, images, labels, alive, threats, plan, seeds, found):
-    """Attack what is `alive` of a batch, and enter who broke it in `found` [E, N]; yields each finished ε."""
-    for i, threat in enumerate(threats):
-        for j, (name, steps) in enumerate(plan):
-            if not alive.any():
-                break
-            adversarial = checked(model, images[alive], labels[alive], threat, name, steps, seeds(i, j))
-            fell = torch.zeros_like(alive)
-            fell[alive] = predicted(model, adversarial) != labels[alive]
-            found[i:, fell.cpu().numpy()] = j
-            alive = alive & ~fell
-        yield i
-
-
-def _seed(*parts):
-    """One seed from several numbers."""
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])
