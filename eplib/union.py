@@ -48,14 +48,14 @@ def union(
 ):
     """`Outcomes` of several attacks: an image counts as right at ε where no attack broke it up to that ε.
 
-    model: as for `suite.checked`, tried by `suite.check_model` first. epsilons: ascending. plan: (name,
+    model: an `AttackedModel`, tried by `suite.check_model` first. epsilons: ascending. plan: (name,
     steps) of each attack, in order; each gets only the images that are still right. batch: at most so many
     images at a time, fewer where memory is short; with `seed` it fixes all random numbers, which depend on
-    (seed, start of the batch, ε, attack). carried: without it every ε stands for itself, as the official AutoAttack
-    reports it. search: the same network in fewer bits, which each attack sees first; what breaks it counts
-    only where it breaks `model` too, and `model` itself is attacked on all that is left. folder: where
-    finished batches are kept, so that the same call goes on (`parts.in_parts`). Raises InputError for bad
-    input and for an attack that leaves its threat model.
+    (seed, start of the batch, ε, attack). carried: without it every ε stands for itself, as the official
+    AutoAttack reports it. search: the same network in fewer bits, which each attack sees first; what breaks
+    it counts only where it breaks `model` too, and `model` itself is attacked on all that is left. folder:
+    where finished batches are kept, so that the same call goes on (`parts.in_parts`). Raises InputError for
+    bad input and for an attack that leaves its threat model.
     """
     threats = [ThreatModel(norm, e) for e in epsilons]
     if list(epsilons) != sorted(epsilons):
@@ -66,8 +66,8 @@ def union(
         one_of("attack", name, suite.ATTACKS)
     model.net.check(images)
     check_labels(labels, images, model.net.classes)
-    batch = fitting(batch, model.bytes_an_image(), free_memory(images.device))
     suite.check_model(model, images[:batch])
+    batch = fitting(batch, model.bytes_an_image(), free_memory(images.device))
     models = (model,) if search is None else (search, model)
 
     def attack(rows):
