@@ -62,12 +62,15 @@ def _train(options):
 
 
 def _measure(options):
-    from eplib import checkpoints, measurements, results
+    from eplib import checkpoints, measurements
 
-    checkpoint = checkpoints.load(options.checkpoint)
-    result = measurements.measure(checkpoint, options.measurement, options.images, options.epsilon)
-    folder = Path(options.out) if options.out else results.folders(result.settings["scale"])[0] / "results"
-    path = results.save(result, folder)
+    result, path = measurements.measure_and_keep(
+        checkpoints.load(options.checkpoint),
+        options.measurement,
+        options.images,
+        options.epsilon,
+        options.out,
+    )
     columns = ["epsilon", "predict_steps", "order", "value", "low", "high", "n"]
     rows = json.loads(result.table[columns].to_json(orient="records", double_precision=15))
     return {"result": str(path), "clean_accuracy": result.correct_clean.mean().item(), "rows": rows}
@@ -162,7 +165,7 @@ def _parser():
     measure.add_argument(
         "--measurement",
         required=True,
-        help="clean, pgd-linf, pgd-l2, settling, multistability, landscape or estimators",
+        help="clean, pgd-linf, pgd-l2, or another that data/campaign.toml names",
     )
     measure.add_argument("--images", type=int, help="how many test images (default: the scale's)")
     measure.add_argument(

@@ -62,7 +62,7 @@ class Piece:
 
 def pieces(path=LIST):
     """Every `Piece` of a campaign file, in its order; InputError naming the file and the entry when something
-    is unknown, of another type, or named twice.
+    is unknown, of another type, or named twice. A later entry may name a network again for more measurements.
     """
     try:
         listed = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -74,10 +74,12 @@ def pieces(path=LIST):
     found = {}
     for number, entry in enumerate(entries, 1):
         try:
+            before, more = set(found), bool(entry.get("measurements"))
             for piece in _expand(entry):
-                if piece.name in found:
+                again = piece.measurement is None and more and piece.name in before
+                if piece.name in found and not again:
                     raise InputError(f"{piece.name} is named twice: remove one of them")
-                found[piece.name] = piece
+                found.setdefault(piece.name, piece)
         except InputError as error:
             raise InputError(f"campaign {path}, entry {number}: {error}") from error
     return list(found.values())
@@ -128,10 +130,22 @@ def record_of(piece):
     return results.folders(piece.scale)[0] / "checkpoints" / piece.scale / name
 
 
-def source_of(piece):
-    """The network that must be there before this piece's network can be trained, or None."""
-    source = _recipe(piece).source
-    return source and replace(piece, model=source, measurement=None)
+def needed(piece):
+    """The networks that must be there before a piece can be made: what a network is taught by or takes its
+    weights from, what a measurement looks at.
+    """
+    if piece.measurement is None:
+        source = _recipe(piece).source
+        return [replace(piece, model=source)] if source else []
+    others = (
+        scales.scale(piece.scale).attacks["transfer"]["sources"] if piece.measurement == "transfer" else ()
+    )
+    return [piece.network, *(replace(piece.network, model=m) for m in others if m != piece.model)]
+
+
+def resumes(piece):
+    """Whether a piece that was stopped goes on where it was: all but the studies and the clean accuracy."""
+    return piece.measurement not in (*studies.STUDIES, "clean")
 
 
 def applies(piece):
@@ -154,18 +168,18 @@ def state(piece):
 
     A measurement is done only for the weights that are stored now: a retrained network is measured again.
     """
-    needs = source_of(piece) if piece.measurement is None else piece.network
+    missing = [network.name for network in needed(piece) if not record_of(network).exists()]
     trained = record_of(piece).exists()
     try:
-        if trained and (piece.measurement is None or _measured(piece)):
+        if trained and (piece.measurement is None or not missing and _measured(piece)):
             return "done", None
     except InputError as error:
         return "failed", str(error)
     failure = kept("failures").get(piece.name)
     if failure is not None:
         return "failed", failure
-    if needs and not record_of(needs).exists():
-        return "waiting", f"needs {needs.name}"
+    if missing:
+        return "waiting", f"needs {missing[0]}"
     return ("in progress" if piece.measurement is None and _snapshot(piece).exists() else "missing"), None
 
 
@@ -259,14 +273,14 @@ def lines(rows):
     """Rows of the table in words: one line a network, with the states of its measurements behind it, and one
     for every failure.
     """
-    found, of_network = [], []
+    networks = {}
     for row in rows:
         scale, dataset, network, *measurement = row["name"].split("/")
+        said = networks.setdefault(f"{scale}/{dataset}/{network}", [])
         if not measurement:
-            found += of_network[:1] and ["".join(of_network)]
-            of_network = [f"{row['state']:11} {row['minutes']:7.1f} min  {scale}/{dataset}/{network}"]
+            said.insert(0, f"{row['state']:11} {row['minutes']:7.1f} min  {scale}/{dataset}/{network}")
         else:
             word = "" if row["state"] == "waiting" else f" {row['state']}"
-            of_network.append(f"; {measurement[0]}{word}, {row['minutes']:.1f}")
+            said.append(f"; {measurement[0]}{word}, {row['minutes']:.1f}")
     failed = [f"{row['name']}: {row['reason']}" for row in rows if row["state"] == "failed"]
-    return [*found, "".join(of_network), *failed]
+    return [*map("".join, networks.values()), *failed]

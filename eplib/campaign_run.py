@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from eplib import campaign
 from eplib.checks import InputError, Interrupted
 
-NETWORK_NEEDS = 60  # seconds of budget that make it worth to start a network, which goes on later
-UNKNOWN_NEEDS = 120  # the same of a measurement without a record: it starts again from nothing
+NEEDS = 60  # seconds of budget that make it worth to start what goes on later
+UNKNOWN_NEEDS = 120  # the same of a measurement that starts again from nothing, without a record
 MARGIN, STARTING = 1.2, 20  # of a recorded time: a busy machine, and seconds that measurements do not count
 GRACE = 60  # seconds to save and end after SIGINT
 
@@ -30,8 +30,8 @@ def run(scale, budget_seconds, retry=False, path=campaign.LIST):
     """Make pieces of `scale` in order, each in a process of its own, until the budget ends; returns how many
     ended how, {"done", "failed", "stopped"}.
 
-    A network starts when a minute is left, as it goes on in the next run; a measurement when it should end in
-    time. retry: forget earlier failures of this scale. Raises InputError when another process runs the
+    What goes on in the next run (`campaign.resumes`) starts when a minute is left, anything else when it
+    should end in time. retry: forget earlier failures of this scale. Raises InputError when another process runs the
     campaign and Interrupted after Ctrl-C, once the piece being made has kept what it can.
     """
     chosen, end = campaign.pieces_of(scale, path), time.monotonic() + budget_seconds
@@ -66,8 +66,8 @@ def _next(chosen, settled, end):
 
 
 def _needs(piece):
-    if piece.measurement is None:
-        return NETWORK_NEEDS
+    if campaign.resumes(piece):
+        return NEEDS
     known = campaign.recorded(piece)
     return UNKNOWN_NEEDS if known is None else MARGIN * 60 * known + STARTING
 
@@ -79,7 +79,7 @@ def _make(piece, end, stop, held):
     if status == 0:
         return "done", None
     if status == 130 or (asked and status != 2):
-        if not stop and piece.measurement is not None:
+        if not stop and not campaign.resumes(piece):
             campaign.keep("overran", {piece.name: (time.monotonic() - began) / 60})
         return "stopped", None
     reason = f"ended by signal {-status}" if status < 0 else last or f"ended with status {status}"

@@ -86,6 +86,12 @@ class Images:
     def __len__(self):
         return len(self.labels)
 
+    def published_order(self):
+        """int64 [N]: the image ids in the order of the original files, or where the source does not have it
+        in canonical order, as a substitute.
+        """
+        return self.ids if self.official is None else torch.argsort(self.official)
+
 
 def load(name, split, root=None):
     """The split "train" or "test" of "sample", "fashion-mnist", "cifar10" or "cifar100", as `Images`.

@@ -1,26 +1,31 @@
-"""From a checkpoint to a stored result: clean accuracy, robust accuracy, and the studies of equilibria."""
+"""From a checkpoint to a stored result: clean accuracy, outcomes under attack, and the studies of
+equilibria.
+"""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
 
-from eplib import attacks, data, files, models, precision, results, scales, studies
-from eplib.checks import InputError, one_of
+from eplib import attacks, checkpoints, data, files, models, parts, precision, results, scales, studies
+from eplib.attack_measurements import MEASURED
+from eplib.checks import InputError, Interrupted, one_of
 from eplib.network import EPCNN
 from eplib.union import union
 
-MEASUREMENTS = ("clean", "pgd-linf", "pgd-l2", *studies.STUDIES)
+MEASUREMENTS = ("clean", "pgd-linf", "pgd-l2", *MEASURED, *studies.STUDIES)
 
 
 def settings_of(checkpoint, measurement, images=None, epsilons=None):
     """Everything that decides a measurement's outcome, as JSON takes it; its hash names the result.
 
     measurement: "clean" (accuracy at the network's own free phase and at those of its scale's `settled`),
-    "pgd-linf", "pgd-l2", or a study of an energy-based network's equilibria (`eplib.studies`). images,
-    epsilons: other than the scale's.
+    "pgd-linf", "pgd-l2", another of `eplib.attack_measurements`, or a study of an energy-based network's
+    equilibria (`eplib.studies`). images, epsilons: other than the scale's. Raises InputError for what cannot
+    be measured, and for "transfer" where a network it attacks is not stored.
     """
     one_of("measurement", measurement, MEASUREMENTS)
     record, size = checkpoint.record, scales.scale(checkpoint.record["scale"])
@@ -29,17 +34,16 @@ def settings_of(checkpoint, measurement, images=None, epsilons=None):
         raise InputError(
             f"{checkpoint.name} is a judge, which no attack may see: measure its clean accuracy alone"
         )
-    if measurement in studies.STUDIES:
-        if not recurrent:
-            raise InputError(
-                f"{checkpoint.name} has no equilibria: measure {measurement} of an energy-based network"
-            )
-        sizes = dict(size.studies[measurement])
-        planned = sizes.pop("images")
-        if measurement in ("estimators", "schedules"):
-            sizes["trained_with"] = _nudges(record)
-    else:
-        planned = size.attack.images_for(measurement)
+    if measurement in studies.STUDIES and not recurrent:
+        raise InputError(
+            f"{checkpoint.name} has no equilibria: measure {measurement} of an energy-based network"
+        )
+    sizes = dict((size.studies | size.attacks).get(measurement, {}))
+    planned = sizes.pop("images", None) or size.attack.images_for(measurement)
+    if measurement in ("estimators", "schedules"):
+        sizes["trained_with"] = _nudges(record)
+    if measurement == "transfer":
+        sizes["sources"] = {name: c.sha256 for name, c in sources(record).items()}
     settings = {
         "measurement": measurement,
         "model": record["model"],
@@ -54,8 +58,8 @@ def settings_of(checkpoint, measurement, images=None, epsilons=None):
     }
     if settings["images"] < 1:
         raise InputError(f"images = {images}: give 1 or more")
-    if measurement in studies.STUDIES:
-        return settings | {"sizes": sizes}
+    if sizes:
+        return settings | {"sizes": _with_epsilons(sizes, epsilons, measurement)}
     if measurement == "clean":
         return settings | {"settled": [list(s) for s in size.attack.settled] if recurrent else []}
     norm = measurement.removeprefix("pgd-")
@@ -72,6 +76,32 @@ def settings_of(checkpoint, measurement, images=None, epsilons=None):
     return settings | ({"search": size.attack.search} if searched else {})
 
 
+def _with_epsilons(sizes, epsilons, measurement):
+    if not epsilons:
+        return sizes
+    if "epsilons" not in sizes:
+        raise InputError(
+            f"epsilon = {epsilons} for {measurement}, which has no one list of them: leave it out"
+        )
+    return sizes | {"epsilons": sorted(attacks.ThreatModel(sizes["norm"], e).epsilon for e in epsilons)}
+
+
+def sources(record):
+    """{model: Checkpoint} of the networks of the same scale, data set and seed on which "transfer" makes its
+    images; InputError naming the first that is not stored.
+    """
+    found = {}
+    for model in scales.scale(record["scale"]).attacks["transfer"]["sources"]:
+        path = checkpoints.find(record["scale"], model, record["dataset"], record["seed"])
+        if path is None:
+            raise InputError(
+                f"transfer attacks {model} of seed {record['seed']}, which is not stored at scale"
+                f" {record['scale']}: train it first"
+            )
+        found[model] = checkpoints.load(path)
+    return found
+
+
 def _nudges(record):
     """[β, nudged steps, arg-max] that a network was trained with at the end."""
     try:
@@ -83,8 +113,11 @@ def _nudges(record):
         ) from error
 
 
-def measure(checkpoint, measurement, images=None, epsilons=None, progress=True, device=None):
-    """Compute a `Result` on the first `images` test images (canonical order); nothing is written."""
+def measure(checkpoint, measurement, images=None, epsilons=None, progress=True, device=None, folder=None):
+    """Compute a `Result` on the first `images` test images: of the canonical order, or for "conventions" of
+    the order that the paper used, where the source of the images has it. folder: where an attack keeps its
+    finished parts, so that the same call goes on; nothing else is written.
+    """
     settings = settings_of(checkpoint, measurement, images, epsilons)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     test = data.load(settings["dataset"], "test")
@@ -92,21 +125,33 @@ def measure(checkpoint, measurement, images=None, epsilons=None, progress=True, 
         raise InputError(
             f"images = {images}: {settings['dataset']} has {len(test)} test images, give at most that"
         )
-    n = min(settings["images"], len(test))
-    x, y = data.as_float(test.images[:n]).to(device), test.labels[:n].to(device)
+    order = test.published_order() if measurement == "conventions" else test.ids
+    ids = order[: settings["images"]]
+    x, y = data.as_float(test.images[ids]).to(device), test.labels[ids].to(device)
     net, started = checkpoint.net.to(device), time.perf_counter()
     with precision.tf32(False):
-        if measurement in studies.STUDIES:
-            found = studies.STUDIES[measurement](net, x, y, settings["sizes"], progress)
-        else:
-            batch = scales.scale(settings["scale"]).attack.batch
-            found = (_clean if measurement == "clean" else _pgd)(net, x, y, settings, batch, progress)
-    seconds = round(time.perf_counter() - started, 1)
+        found = _found(net, x, y, settings, checkpoint.record, folder, progress)
+    seconds = round(found.seconds or time.perf_counter() - started, 1)
     identity = {key: settings[key] for key in results.IDENTITY}
     table = results.tidy(pd.DataFrame([identity | row | {"seconds": seconds} for row in found.rows]))
     record = {"data_sha256": test.sha256, "seconds": seconds, **files.provenance(device)}
-    ids = test.ids[:n].numpy()
-    return results.Result(settings, table, ids, found.clean, found.correct, record, found.arrays)
+    return results.Result(settings, table, ids.numpy(), found.clean, found.correct, record, found.arrays)
+
+
+def _found(net, x, y, settings, record, folder, progress):
+    """The `studies.Found` of a measurement."""
+    measurement = settings["measurement"]
+    if measurement in studies.STUDIES:
+        return studies.STUDIES[measurement](net, x, y, settings["sizes"], progress)
+    if measurement == "transfer":
+        nets = {model: c.net.to(x.device) for model, c in sources(record).items()}
+        return MEASURED[measurement](net, x, y, settings["sizes"], nets, folder, progress)
+    if measurement in MEASURED:
+        return MEASURED[measurement](net, x, y, settings["sizes"], folder, progress)
+    batch = scales.scale(settings["scale"]).attack.batch
+    if measurement == "clean":
+        return _clean(net, x, y, settings, batch, progress)
+    return _pgd(net, x, y, settings, batch, folder, progress)
 
 
 def _clean(net, x, y, settings, batch, progress):
@@ -120,7 +165,7 @@ def _clean(net, x, y, settings, batch, progress):
     return _with_accuracy(rows, correct[0], correct)
 
 
-def _pgd(net, x, y, settings, batch, progress):
+def _pgd(net, x, y, settings, batch, folder, progress):
     fewer_bits = precision.working(settings.get("search", "float32"), x.device)
     found = union(
         attacks.AttackedModel(net),
@@ -131,11 +176,13 @@ def _pgd(net, x, y, settings, batch, progress):
         [("pgd", settings["attack_steps"])],
         batch,
         search=fewer_bits and attacks.AttackedModel(net, dtype=fewer_bits),
+        folder=folder,
         progress=progress,
     )
     named = ("norm", "gradient", "labels", "predict_steps", "order", "attack_steps")
     shared = {key: settings[key] for key in named} | {"attack": "pgd"}
-    return _with_accuracy([shared | {"epsilon": e} for e in settings["epsilons"]], found.clean, found.correct)
+    rows = [shared | {"epsilon": e} for e in settings["epsilons"]]
+    return replace(_with_accuracy(rows, found.clean, found.correct), seconds=found.seconds)
 
 
 def _with_accuracy(rows, clean, correct):
@@ -157,8 +204,23 @@ def _right(model, x, y, batch, progress):
 def stored_or_measured(checkpoint, measurement, progress=True):
     """The stored result of the scale's own settings, or the measured one, then stored."""
     found = results.find(settings_of(checkpoint, measurement))
-    if found is not None:
-        return found
-    result = measure(checkpoint, measurement, progress=progress)
-    results.save(result, results.folders(result.settings["scale"])[0] / "results")
-    return result
+    return measure_and_keep(checkpoint, measurement, progress=progress)[0] if found is None else found
+
+
+def measure_and_keep(checkpoint, measurement, images=None, epsilons=None, out=None, progress=True):
+    """(Result, path): measured and stored in the folder `out`, by default where results of its scale are
+    written. What is finished of it is kept meanwhile, so that after Ctrl-C the same call goes on.
+    """
+    settings = settings_of(checkpoint, measurement, images, epsilons)
+    written = results.folders(settings["scale"])[0]
+    unfinished = written / "unfinished" / results.stem(settings)
+    try:
+        result = measure(checkpoint, measurement, images, epsilons, progress, folder=unfinished)
+    except KeyboardInterrupt as stopped:
+        kept = len(list(unfinished.glob("*.npz")))
+        raise Interrupted(
+            f"{measurement} of {checkpoint.name} stopped with {kept} finished parts kept: the same command goes on"
+        ) from stopped
+    path = results.save(result, out or written / "results")
+    parts.forget(unfinished)
+    return result, path

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
 from eplib.attacks import ThreatModel, predicted
-from eplib.checks import InputError, check_labels
+from eplib.checks import InputError, check_labels, one_of
 from eplib.suite import check_model, isolated
 
 _INIT_STEPS = 50  # of the blending with noise that HopSkipJump starts from, as foolbox does by default
+FAST = {"linf": "fmn", "l2": "ddn"}  # norm: which attack `fast_minimum_norm` is
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,13 @@ class Minimal:
     """The smallest changes that an attack found.
 
     adversarial: [N, C, H, W], the image itself where none was found or needed. norm: float [N], of the
-    change; inf where none was found, 0 where the image is wrong already.
+    change; inf where none was found, 0 where the image is wrong already. calls: images that the search passed
+    through the model for every image that it attacked, the mean over the batch.
     """
 
     adversarial: torch.Tensor
     norm: np.ndarray
+    calls: float
 
 
 def carlini_wagner(model, images, labels, binary_search_steps=9, steps=1000):
@@ -62,13 +66,49 @@ def hop_skip_jump(model, images, labels, norm, steps, seed=0):
         with warnings.catch_warnings():  # of images without a start, which the result shows
             warnings.simplefilter("ignore", UserWarning)
             starts = LinearSearchBlendedUniformNoiseAttack(steps=_INIT_STEPS).run(wrapped, x, y)
-        started = predicted(model, starts) != y  # foolbox would give up all images for one that is not
+        started = predicted(wrapped, starts) != y  # foolbox would give up all images for one that is not
         if started.any():
             attack = HopSkipJumpAttack(steps=steps, constraint=norm)
             starts[started] = attack.run(wrapped, x[started], y[started], starting_points=starts[started])
         return starts
 
     return _minimal(model, images, labels, norm, steps, seed, search)
+
+
+def fast_minimum_norm(model, images, labels, norm, steps):
+    """Minimal changes by normalised gradient steps, each put back onto a ball whose radius shrinks where the
+    image is broken and grows where it isn't, as named in `FAST`: for ℓ∞ by FMN, which climbs the difference
+    of two logits (Pintor et al. 2021), for ℓ2 by DDN, which FMN generalises and which climbs cross-entropy
+    (Rony et al. 2019).
+
+    model: images [N, C, H, W] -> logits with attribute `net`, differentiable in the images. norm: "linf" or
+    "l2". steps: each one gradient of every image. Nothing is random but the direction in which DDN leaves a
+    point without gradient, by a fixed seed; FMN stays there and finds nothing. Raises InputError for bad
+    input.
+    """
+
+    def search(wrapped, x, y):
+        # foolbox's FMN is of no use for ℓ2: its projection leaves every point where it is (3.3.4), and with
+        # the paper's it stops on the boundary of piecewise linear networks, by rounding on the right side
+        from foolbox.attacks import DDNAttack, LInfFMNAttack
+
+        attack = {"linf": LInfFMNAttack, "l2": DDNAttack}[norm](steps=steps)
+        return attack.run(wrapped, x, y).clamp(0, 1)  # x + (point − x) can leave [0, 1] by rounding
+
+    return _minimal(model, images, labels, one_of("norm", norm, FAST), steps, 0, search)
+
+
+class _Counted(nn.Module):
+    """A model that counts the images that pass through it."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.images = model, 0
+        self.eval()
+
+    def forward(self, images):
+        self.images += len(images)
+        return self.model(images)
 
 
 def _minimal(model, images, labels, norm, steps, seed, search):
@@ -83,18 +123,20 @@ def _minimal(model, images, labels, norm, steps, seed, search):
     check_model(model, images)
     images = images.detach()
     right = predicted(model, images) == labels
-    adversarial, norms = images.clone(), torch.zeros(len(images), dtype=torch.float64)
+    adversarial, norms, calls = images.clone(), torch.zeros(len(images), dtype=torch.float64), 0.0
     if right.any():
         x, y = images[right], labels[right]
         # left to itself foolbox would move the network to a GPU where there is one
-        wrapped = PyTorchModel(model, bounds=(0, 1), device=images.device)
+        counted = _Counted(model)
+        wrapped = PyTorchModel(counted, bounds=(0, 1), device=images.device)
         with isolated(model, seed), _numpy_seeded(seed):
             candidates = search(wrapped, x, y).detach()
+        calls = counted.images / len(x)
         found = predicted(model, candidates) != y
         adversarial[right] = torch.where(found[:, None, None, None], candidates, x)
         lengths = threat.distance(candidates, x).masked_fill(~found, float("inf"))
         norms[right.cpu()] = lengths.double().cpu()
-    return Minimal(adversarial, norms.numpy())
+    return Minimal(adversarial, norms.numpy(), calls)
 
 
 @contextlib.contextmanager

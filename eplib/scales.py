@@ -4,7 +4,7 @@ cores, in the background), `paper` (CIFAR, a GPU). A departure from a scale's ne
 
 from dataclasses import dataclass, field, replace
 
-from eplib import models, published
+from eplib import models, published, sizes
 from eplib.checks import one_of
 from eplib.recipes import Recipe
 
@@ -12,50 +12,19 @@ TRAINED_ON = 45_000  # of 50,000 CIFAR training images: the others are for valid
 
 
 @dataclass(frozen=True)
-class Attack:
-    """Sizes of a measurement: test images (a prefix of the canonical order), steps of PGD, images at a time,
-    and the settings at which the clean accuracy of an energy-based network is measured beside its own:
-    (steps, order). search: the precision in which an energy-based network is attacked first, see
-    `eplib.attacks.robust_outcomes`.
-    """
-
-    images: int
-    steps: int
-    batch: int
-    epsilons: dict
-    settled: tuple = ()
-    settled_images: int = 0
-    search: str = "float32"
-
-    def images_for(self, attack):
-        """How many test images a measurement looks at."""
-        return self.settled_images if attack == "clean" else self.images
-
-
-@dataclass(frozen=True)
 class Scale:
-    """rows: {model: Row}. studies: {study: sizes}, see `eplib.studies`. others: {data set: {model: Row}}
-    where a data set has rows of its own.
+    """rows: {model: Row}. studies: {study: sizes}, see `eplib.studies`. attacks: {measurement: sizes}, see
+    `eplib.attack_measurements`. others: {data set: {model: Row}} where a data set has rows of its own.
     """
 
     name: str
     dataset: str
     seeds: tuple
     rows: dict
-    attack: Attack
+    attack: sizes.Attack
     studies: dict
+    attacks: dict
     others: dict = field(default_factory=dict)
-
-
-# The ten values per norm of the published curves (protocol of the paper: log-spaced, plus 8/255 and 1.0).
-EPSILONS = {
-    "linf": (1e-4, 2.15e-4, 4.64e-4, 1e-3, 2.15e-3, 4.64e-3, 1e-2, 2.15e-2, 8 / 255, 4.64e-2, 1e-1),
-    "l2": (0.05, 0.0788, 0.124, 0.196, 0.309, 0.486, 0.766, 1.0, 1.208, 1.903, 3.0),
-}
-SHORT_EPSILONS = {
-    "linf": (2.15e-3, 4.64e-3, 1e-2, 2.15e-2, 4.64e-2, 1e-1),
-    "l2": (0.124, 0.309, 0.766, 1.208, 1.903, 3.0),
-}
 
 
 _SMALL = dict(channels=(16, 32, 64, 64), paddings=(1, 1, 1, 0))
@@ -93,37 +62,6 @@ _CPU_EP = Recipe(
 _CPU_IMAGES = dict(spread=1.5, crop="edge", validation=5000)
 _CPU_CNN = Recipe("backprop", 420_000, 100, (0.1,), schedule="step", **_CPU_IMAGES)
 _CPU_ADAMW = Recipe("backprop", 420_000, 100, (1e-3,), **_ADAMW, **_CPU_IMAGES)
-
-
-def _studies(settling, multistability, landscape, estimators, failures, phases=((1.0, 6, 4),)):
-    """Sizes of the studies: (images, steps), (images, starts, steps), (images, points, steps), (images,
-    steps) and of the provoked failures (test images, training images seen).
-    """
-    return {
-        "settling": {**_named("images steps", settling), "batch": 100},
-        "multistability": {**_named("images starts steps", multistability), "batch": 100},
-        "landscape": {
-            **_named("images points steps", landscape),
-            "epsilon": 3.0,
-            "attack_steps": 20,
-            "batch": 100,
-        },
-        "estimators": {**_named("images steps", estimators), "adjoint_sweeps": 400, "batch": 20},
-        "schedules": {
-            "images": estimators[0],
-            "free_steps": estimators[1],
-            "nudged_steps": 30,
-            "batch": 20,
-        },
-        "failures": {
-            "images": failures[0],
-            "recipe": {"images_seen": failures[1], "phases": phases, "decay_until": 2.0},
-        },
-    }
-
-
-def _named(names, values):
-    return dict(zip(names.split(), values, strict=True))
 
 
 def _paper_rows(dataset):
@@ -210,8 +148,19 @@ SCALES = {
                 models.SMALL_TRANSFORMERS,
                 2,
             ),
-            Attack(20, 3, 20, {"linf": (1e-2, 1e-1), "l2": (0.309, 3.0)}, ((30, "synchronous"),), 20),
-            _studies((20, 60), (20, 2, 60), (10, 3, 60), (10, 30), (20, 250)),
+            sizes.Attack(20, 3, 20, {"linf": (1e-2, 1e-1), "l2": (0.309, 3.0)}, ((30, "synchronous"),), 20),
+            sizes.studies((20, 60), (20, 2, 60), (10, 3, 60), (10, 30), (20, 250)),
+            sizes.attacks(
+                (1e-2, 1e-1),
+                (10, 20),
+                (10, [["apgd-ce", 2], ["square", 10]], (1e-2, 1e-1)),
+                (10, 3),
+                (6, 2, 5),
+                (4, 1),
+                (6, 5),
+                (10, 2, ("ep-cnn", "cnn")),
+                (10, {"linf": (1e-1,), "l2": (3.0,)}, 10),
+            ),
         ),
         Scale(
             "quick",
@@ -220,16 +169,38 @@ SCALES = {
             models.rows(
                 _SMALL, _QUICK_EP, _QUICK_CNN, _QUICK_ADAMW, 20, "forward", models.SMALL_TRANSFORMERS, 3
             ),
-            Attack(300, 20, 100, SHORT_EPSILONS, ((60, "forward"), (250, "synchronous")), 2000),
-            _studies((300, 250), (100, 8, 600), (40, 15, 300), (100, 250), (500, 4000)),
+            sizes.Attack(300, 20, 100, sizes.SHORT_EPSILONS, ((60, "forward"), (250, "synchronous")), 2000),
+            sizes.studies((300, 250), (100, 8, 600), (40, 15, 300), (100, 250), (500, 4000)),
+            sizes.attacks(
+                (1e-2, 4.64e-2),
+                (64, 500),
+                (64, sizes.SHORTENED, (1e-2, 4.64e-2)),
+                (64, 50),
+                (32, 3, 60),
+                (16, 10),
+                (64, 60),
+                (128, 20, sizes.SOURCES),
+                (64, {"linf": (1e-2, 4.64e-2), "l2": (0.309, 1.208)}, 200),
+            ),
         ),
         Scale(
             "cpu",
             "cifar10",
             (11, 13, 17, 19, 31),
             _cpu_rows(_CPU) | models.wider("half", _HALF, _CPU_EP, 20, "forward"),
-            Attack(1000, 20, 100, EPSILONS, ((60, "forward"), (250, "synchronous")), 1000),
-            _studies((300, 250), (100, 8, 600), (40, 15, 300), (100, 250), (500, 4000)),
+            sizes.Attack(500, 20, 100, sizes.EIGHT_EPSILONS, ((60, "forward"), (250, "synchronous")), 1000),
+            sizes.studies((300, 250), (100, 8, 600), (40, 15, 300), (100, 250), (500, 4000)),
+            sizes.attacks(
+                (1e-2, 8 / 255),
+                (64, 5000),
+                (64, sizes.WHOLE, (2 / 255, 8 / 255)),
+                (64, 100),
+                (128, 5, 100),
+                (32, 20),
+                (128, 100),
+                (200, 20, sizes.SOURCES),
+                (200, {"linf": (1e-2, 8 / 255), "l2": (0.309, 1.0)}, 1000),
+            ),
             {"cifar100": _cpu_rows(dict(channels=(32, 64, 128, 256), paddings=(1, 1, 1, 0)))},
         ),
         Scale(
@@ -237,9 +208,22 @@ SCALES = {
             "cifar10",
             (11, 13, 17, 19, 31),
             _paper_rows("cifar10"),
-            Attack(10_000, 20, 250, EPSILONS, ((250, "synchronous"),), 10_000, "bfloat16 where native"),
-            _studies(
+            sizes.Attack(
+                10_000, 20, 250, sizes.EPSILONS, ((250, "synchronous"),), 10_000, "bfloat16 where native"
+            ),
+            sizes.studies(
                 (10_000, 250), (1000, 20, 1000), (500, 21, 500), (500, 250), (2000, 45_000), ((1.0, 60, 20),)
+            ),
+            sizes.attacks(
+                (4.64e-3, 1e-2, 2.15e-2, 8 / 255),
+                (1000, 5000),
+                (256, sizes.WHOLE, (1 / 255, 2 / 255, 4 / 255, 8 / 255)),
+                (1000, 100),
+                (512, 9, 1000),
+                (100, 64),
+                (1000, 1000),
+                (1000, 20, ("ep-cnn-fast", "twin-adjoint-fast", *sizes.SOURCES[2:])),
+                (1000, sizes.EIGHT_EPSILONS, 1000),
             ),
             {"cifar100": _paper_rows("cifar100")},
         ),

@@ -24,13 +24,15 @@ NUDGED_STEPS = (4, 8, 15, 30)
 @dataclass(frozen=True)
 class Found:
     """rows: of the table, without the columns that name the network. clean: bool [N]. correct: bool [accuracy
-    rows, N], in the order of the accuracy rows. arrays: more per-image arrays, {name: array}.
+    rows, N], in the order of the accuracy rows. arrays: more per-image arrays, {name: array}. seconds: that
+    it took in all runs, where it was stopped and went on.
     """
 
     rows: list
     clean: np.ndarray
     correct: np.ndarray
     arrays: dict = field(default_factory=dict)
+    seconds: float | None = None
 
 
 def settling(net, images, labels, sizes, progress=True):

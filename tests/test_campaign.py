@@ -153,7 +153,7 @@ def test_the_projects_own_list_has_pieces_for_the_tests():
         ("minutes = 3", "", "its keys are scale, models, seeds, measurements: give"),
         ("minutes = 3", "minutes = 3\ncolour = 1", "colour"),
         ("minutes = 3", 'minutes = 3\ndataset = "mnist"', "unknown data set 'mnist'"),
-        ("minutes = 3", f"minutes = 3\n{ENTRY}", "entry 2: smoke/sample/ep-cnn-s0 is named twice"),
+        ("minutes = 3", f"minutes = 3\n{ENTRY}", "entry 2: smoke/sample/ep-cnn-s0/clean is named twice"),
         ("[[piece]]", "[piece]", "give only [[piece]]"),
         ("[[piece]]", "other = 1\n[[piece]]", "holds other, piece"),
         ("[[piece]]", "[[piece", "cannot be read"),
@@ -413,7 +413,7 @@ def test_the_last_line_of_a_process_is_the_reason_of_its_failure(out, monkeypatc
 
 
 def test_the_end_of_the_budget_asks_a_process_to_stop(out, monkeypatch, listed, capsys):
-    monkeypatch.setattr(campaign_run, "NETWORK_NEEDS", 0)
+    monkeypatch.setattr(campaign_run, "NEEDS", 0)
     instead(monkeypatch, STUBBORN.format(then=""))
     started = time.monotonic()
     path = listed(ENTRY.replace("[0, 1]", "[0]"))
@@ -426,7 +426,7 @@ def test_the_end_of_the_budget_asks_a_process_to_stop(out, monkeypatch, listed, 
 
 
 def test_a_process_that_does_not_stop_is_killed(out, monkeypatch, listed):
-    monkeypatch.setattr(campaign_run, "NETWORK_NEEDS", 0)
+    monkeypatch.setattr(campaign_run, "NEEDS", 0)
     monkeypatch.setattr(campaign_run, "GRACE", 0.5)
     instead(monkeypatch, "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(60)")
     path = listed(ENTRY.replace("[0, 1]", "[0]"))

@@ -3,6 +3,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from conftest import Planted
 from torch import nn
 
 from eplib import data
@@ -120,12 +121,79 @@ def test_hop_skip_jump_comes_near_the_true_distance_reproducibly(linear, norm):
         assert (found.norm >= 0.95 * minimal.carlini_wagner(model, x, y, 6, 100).norm).all()
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_the_fast_attack_comes_near_the_true_distance_reproducibly(linear, norm):
+    model, x, y = linear
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    found = minimal.fast_minimum_norm(model, x, y, norm, 30)
+    assert torch.equal(torch.get_rng_state(), before)
+    check_result(model, x, y, found, norm)
+    true = model.net.distance(x, y, norm)[:-1]
+    assert (found.norm[:-1] > true * 0.999).all() and (found.norm[:-1] < 1.1 * true).all()
+    assert found.calls == 30  # of each of the five images that are right
+    again = minimal.fast_minimum_norm(model, x, y, norm, 30)
+    assert (again.norm == found.norm).all() and torch.equal(again.adversarial, found.adversarial)
+
+
+@pytest.mark.parametrize("norm, distance", [("linf", 0.1), ("l2", 0.8)])
+def test_the_fast_attack_finds_a_planted_example(norm, distance):
+    model = AttackedModel(Planted(norm, distance))
+    x, y = model.net.images(), torch.zeros(3, dtype=torch.int64)
+    found = minimal.fast_minimum_norm(model, x, y, norm, 60)
+    check_result(model, x, y, found, norm)
+    assert (found.norm > distance * 0.999).all() and (found.norm < distance * 1.02).all()
+
+
+def test_the_fast_attack_agrees_with_carlini_and_wagner(tiny):
+    model, x, y = tiny[0], tiny[1][:16], tiny[2][:16]
+    fast = minimal.fast_minimum_norm(model, x, y, "l2", 60)
+    slow = minimal.carlini_wagner(model, x, y, 9, 150)
+    check_result(model, x, y, fast, "l2")
+    assert np.isfinite(fast.norm).all()
+    assert np.median(fast.norm) == pytest.approx(np.median(slow.norm), rel=0.1)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_the_fast_attack_keeps_to_black_and_white_images_and_takes_flat_logits(tiny, norm):
+    model, x = tiny[0], tiny[1][:8].round()
+    y = predicted(model, x)
+    found = minimal.fast_minimum_norm(model, x, y, norm, 15)
+    check_result(model, x, y, found, norm)
+    assert np.isfinite(found.norm).any()
+    flat = AttackedModel(copy.deepcopy(model.net))
+    with torch.no_grad():
+        flat.net.layers[-1].weight.zero_()
+        flat.net.layers[-1].bias.zero_()  # ties and no gradient: the distance to the boundary is 0 / 0
+    y = torch.tensor([0] * 7 + [1])
+    assert minimal.fast_minimum_norm(flat, x, y, norm, 5).norm.tolist() == [np.inf] * 7 + [0]
+
+
+def test_calls_count_every_image_that_passes_through_the_model(linear):
+    model, x, y = linear
+    seen = []
+    hook = model.net.register_forward_hook(lambda net, inputs, logits: seen.append(len(inputs[0])))
+    for run in (
+        lambda: minimal.hop_skip_jump(model, x, y, "l2", 2),
+        lambda: minimal.carlini_wagner(model, x, y, 2, 5),
+        lambda: minimal.fast_minimum_norm(model, x, y, "linf", 4),
+    ):
+        seen.clear()
+        calls = run().calls
+        ours = 3 * 6 + 5  # the check of the model, what is right, and what the result is
+        assert calls * 5 == sum(seen) - ours > 0
+    hook.remove()
+    assert minimal.fast_minimum_norm(model, x, (predicted(model, x) + 1) % 3, "l2", 1).calls == 0
+
+
 def test_one_image_that_no_attack_can_break_does_not_stop_the_others(linear, recwarn):
     _, x, _ = linear
     model, y = AttackedModel(OneClass()), torch.tensor([0, 1, 0, 2, 0, 0])
     for found in (
         minimal.carlini_wagner(model, x, y, 2, 3),
         minimal.hop_skip_jump(model, x, y, "l2", 1),
+        minimal.fast_minimum_norm(model, x, y, "l2", 3),
+        minimal.fast_minimum_norm(model, x, y, "linf", 3),
     ):
         assert found.norm.tolist() == [np.inf, 0, np.inf, 0, np.inf, np.inf]
         assert torch.equal(found.adversarial, x)
@@ -143,6 +211,10 @@ def test_networks_are_attacked_unchanged(smoke, kind):
         found = minimal.carlini_wagner(model, x, y, 6, 40)
     check_result(model, x, y, found, "l2")
     assert np.isfinite(found.norm[1:]).any()
+    for norm in ("linf", "l2"):
+        fast = minimal.fast_minimum_norm(model, x, y, norm, 15)
+        check_result(model, x, y, fast, norm)
+        assert np.isfinite(fast.norm[1:]).any()
     noise = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     y = (predicted(model, noise) + 1) % 10  # only the images of these classes can start from noise
     y[1:] = predicted(model, x)[1:]
@@ -176,6 +248,8 @@ def test_bad_settings_are_refused(linear):
         (lambda: minimal.carlini_wagner(model, x, y, 1, 0), "steps = 0"),
         (lambda: minimal.hop_skip_jump(model, x, y, "l2", 0), "steps = 0"),
         (lambda: minimal.hop_skip_jump(model, x, y, "l1", 1), "norm"),
+        (lambda: minimal.fast_minimum_norm(model, x, y, "l2", 0), "steps = 0"),
+        (lambda: minimal.fast_minimum_norm(model, x, y, "l1", 1), "norm"),
         (lambda: minimal.carlini_wagner(model, 2 * x, y, 1, 1), "images"),
         (lambda: minimal.carlini_wagner(model, x, y[:2], 1, 1), "labels"),
     ):
