@@ -31,8 +31,8 @@ def run(scale, budget_seconds, retry=False, path=campaign.LIST):
     ended how, {"done", "failed", "stopped"}.
 
     What goes on in the next run (`campaign.resumes`) starts when a minute is left, anything else when it
-    should end in time. retry: forget earlier failures of this scale. Raises InputError when another process runs the
-    campaign and Interrupted after Ctrl-C, once the piece being made has kept what it can.
+    should end in time. retry: forget earlier failures of this scale. Raises InputError when another process
+    runs the campaign and Interrupted after Ctrl-C, once the piece being made has kept what it can.
     """
     chosen, end = campaign.pieces_of(scale, path), time.monotonic() + budget_seconds
     settled, ended = set(), {"done": 0, "failed": 0, "stopped": 0}

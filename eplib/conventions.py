@@ -189,8 +189,8 @@ def _check(net, images, labels):
 def _counted(judge, images, labels, norm, epsilons, convention, attempt):
     """`outcomes`. attempt(threat, (place of ε, place of the start), images, labels to be left) -> images."""
     threats, starts = [ThreatModel(norm, e) for e in epsilons], max(1, convention.starts)
-    if list(epsilons) != sorted(epsilons):
-        raise InputError(f"epsilons {epsilons}: give them in ascending order")
+    if not threats or list(epsilons) != sorted(epsilons):
+        raise InputError(f"epsilons {epsilons}: give one or more, in ascending order")
     _check(judge.net, images, labels)
     before = predicted(judge, images)
     clean, given = before == labels, before if convention.predicted_labels else labels
@@ -217,7 +217,7 @@ def conventions(net, images, labels, sizes, folder=None, progress=True):
     in the same order; `clean` is by the network's own free phase. Raises InputError for bad input.
     """
     _check(net, images, labels)
-    rows, done = [], []
+    rows, done = [], []  # the corrected convention comes first
     for i, (name, convention, columns, run) in enumerate(_cases(net, sizes)):
         attacked, judge = _models(net, convention)
         batch = fitting(sizes["batch"], attacked.bytes_an_image(), free_memory(images.device))
@@ -228,12 +228,11 @@ def conventions(net, images, labels, sizes, folder=None, progress=True):
 
         place, words = Path(folder) / str(i) if folder else None, f"{name}, {columns['norm']}"
         done.append(in_parts(len(images), batch, compute, words, place, progress)[0])
-        labelled = {"labels": "predicted" if convention.predicted_labels else "true"}
-        columns |= labelled | {"convention": name, "random_start": convention.starts > 0}
-        columns |= {"predict_steps": judge.steps, "order": judge.order}
+        columns |= {"convention": name, "predict_steps": judge.steps, "order": judge.order}
+        columns["labels"] = ("true", "predicted")[convention.predicted_labels]
+        columns["random_start"] = convention.starts > 0
         for epsilon, right in zip(sizes["norms"][columns["norm"]], done[-1]["correct"], strict=True):
             rows.append(columns | {"epsilon": epsilon} | share("accuracy", torch.from_numpy(right)))
-    # the first convention is the corrected one
     return Found(rows, done[0]["clean"], np.concatenate([each["correct"] for each in done]))
 
 

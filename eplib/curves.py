@@ -1,83 +1,29 @@
 """Accuracy against ε: the published curves and ours on the same axes, beside each other or one at a time."""
 
-import base64
-import html
-import textwrap
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-from matplotlib import colors
-from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
-from eplib import chapters, published_curves, statistics
+from eplib import chapters, panels, published_curves, statistics
 from eplib.checks import NORMS, InputError
-from eplib.network_figures import SHADES, spread
-from eplib.pictures import COLOURS, draw
+from eplib.panels import Curve
+from eplib.pictures import draw
 from eplib.published_curves import name
 from eplib.sentences import table as table_of_words
+from eplib.toggles import Toggle
 from eplib.verdicts import PAPER_DATASETS
 
-PREFERRED = COLOURS | {  # where no other curve of the figure has the colour
-    "vit": "#8a6d00",
-    "cnn-at-l2-0.05": "#cc79a7",
-    "cnn-at-l2-0.5": "#009e73",
-    "cnn-at-l2-0.75": "#56b4e9",
-    "cnn-at-l2-1": "#444444",
-}
-MORE = ("#8c564b", "#9467bd", "#a5182b", "#5a7d1e", "#e377c2", "#17a2b8")
-POOL = tuple(dict.fromkeys((*SHADES, *COLOURS.values(), *MORE)))
-UNITS = {"linf": 255, "l2": 1}  # of the axis, in one of the pixels' [0, 1]
-XLABELS = {"linf": "ℓ∞ perturbation ε (/255)", "l2": "ℓ2 perturbation ε (pixels in [0, 1])"}
-TICKS = {  # of a logarithmic axis, the more important first: each is drawn where there is room
-    "linf": (8, 1, 0.1, 64, 0.25, 2, 4, 0.5, 16, 32, 255, 128, 0.05, 0.025),
-    "l2": (1, 0.1, 0.01, 0.5, 0.05, 2, 0.2, 0.02, 5, 0.005, 3),
-}
-LETTER, GAP = 0.0233, 0.015  # what one of a tick's label and the space between two take of the panel's width
-WIDTH, LEFT, BOTTOM, TOP, BETWEEN = 10.4, 0.65, 0.52, 0.33, 0.25  # inches
-COLUMN, LETTERS, SIZE, LINE = 1.75, 22, 8.5, 0.155  # of labels: inches, letters a line, points, inches a line
-PANEL = 3.3  # inches that a panel is high, unless its labels need more
-LIGHT = (0.2126, 0.7152, 0.0722)  # what red, green and blue have of the luminance
-NOTHING = "no network stored yet"
 READING = "How to read it: the further right a curve falls, the more a network withstands."
 OURS = (
     "an image counts where it is right before and under attack with its true label; lines are means over"
     " seeds, bands reach from the lowest to the highest bound of the seeds' 95 % Wilson intervals."
 )
+DASHED = "Dashed, because the images are others than the paper's."
 ADVERSARIAL = "“adv.”: trained on images that PGD attacks in that norm with that ε."
 DIAMONDS = (
     "Open diamonds: the median first-order radius, the margin of an image divided by the norm of its input"
     " gradient."
 )
-
-
-@dataclass(frozen=True)
-class Curve:
-    """The accuracy of one model at several ε.
-
-    model: key of its colour. label: its words. x: ε in pixels of [0, 1], ascending. y, low, high: accuracy
-    and the bounds of its band, fractions. dashed: whether its images are others than the paper's. radius:
-    median first-order radius in the units of x. colour: other than the one that `figure` chooses.
-
-    Raises InputError where there is no ε, their order is another, or lengths differ.
-    """
-
-    model: str
-    label: str
-    x: tuple
-    y: tuple
-    low: tuple
-    high: tuple
-    dashed: bool = False
-    radius: float | None = None
-    colour: str | None = None
-
-    def __post_init__(self):
-        lengths = [len(v) for v in (self.x, self.y, self.low, self.high)]
-        if len(set(lengths)) > 1 or not lengths[0] or any(np.diff(self.x) <= 0):
-            raise InputError(
-                f"a curve of {self.model} with lengths {lengths} and ε {self.x}: give as many values as ε,"
-                " one or more, ascending"
-            )
 
 
 def of_results(results_by_model, dashed, radii=None):
@@ -102,7 +48,7 @@ def of_results(results_by_model, dashed, radii=None):
 
 def _epsilons(model, results):
     """The ε at which all results of a model were measured, one outcome each."""
-    given = {tuple(r.settings["epsilons"]) for r in results}
+    given = {tuple(r.epsilons) for r in results}
     if len(given) > 1 or any(len(r.correct) != len(e) for r in results for e in given):
         raise InputError(
             f"results of {model} at different ε or with other outcomes than one an ε: give results of one"
@@ -126,64 +72,6 @@ def other_images(badge):
     return badge.dataset not in PAPER_DATASETS
 
 
-@dataclass(frozen=True)
-class Toggle:
-    """A figure with three views, of which a page shows one: {its name: Picture}, the first at the beginning,
-    in print and without a style sheet. label, caption: as of a `Picture`. Displays itself in a notebook.
-    """
-
-    label: str
-    views: dict
-    caption: str
-
-    @property
-    def svg(self):
-        """The drawing of the first view."""
-        return next(iter(self.views.values())).svg
-
-    @property
-    def alt(self):
-        """What the first view shows, in words."""
-        return next(iter(self.views.values())).alt
-
-    def _repr_html_(self):
-        controls, images, rules = "", "", ""
-        for place, (view, picture) in enumerate(self.views.items(), 1):
-            one, first = f"{self.label}-view-{place}", place == 1
-            controls += (
-                f'<input type="radio" name="{self.label}-view" id="{one}"{" checked" * first}>'
-                f'<label for="{one}">{html.escape(view)}</label>'
-            )
-            data = base64.b64encode(picture.svg.encode()).decode()
-            images += (
-                f'<img src="data:image/svg+xml;base64,{data}" alt="{html.escape(picture.alt)}"'
-                f"{' hidden' * (not first)}>"
-            )
-            rules += RULE.format(id=self.label, place=place)
-        return (
-            f'<figure class="eplib eplib-toggle" id="{self.label}">'
-            f"<style>{STYLE.replace('#id', f'#{self.label}')}@media screen {{ {rules}}}</style>"
-            f"<fieldset><legend>show</legend>{controls}{images}</fieldset>"
-            f"<figcaption>{html.escape(self.caption)}</figcaption></figure>"
-        )
-
-
-# Style sheets of books hide what is `hidden` with !important, so showing it takes the same.
-RULE = (
-    "#{id} input:nth-of-type({place}):checked ~ img {{ display: none !important; }} "
-    "#{id} input:nth-of-type({place}):checked ~ img:nth-of-type({place}) {{ display: block !important; }} "
-)
-STYLE = (
-    "#id fieldset { border: 0; margin: 0; padding: 0; min-width: 0; } "
-    "#id legend { float: left; width: auto; margin: 0 .8em 0 0; padding: 0; font-size: 1rem; } "
-    "#id input { margin: 0 .35em 0 0; accent-color: #0072b2; } "
-    "#id label { display: inline-block; margin: 0 1em .3em 0; cursor: pointer; } "
-    "#id input:focus-visible + label { outline: 2px solid #0072b2; outline-offset: 2px; } "
-    "#id img { clear: both; max-width: 100%; height: auto; background: white; } "
-    "@media print { #id legend, #id input, #id label { display: none; } } "
-)
-
-
 def figure(label, published, ours, badge=None, start="", more="", axes=None):
     """Accuracy against ε: a figure of the paper beside our curves, a `Toggle` whose views share their axes;
     without a published figure, a `Picture` of ours.
@@ -199,23 +87,23 @@ def figure(label, published, ours, badge=None, start="", more="", axes=None):
             " paper has no such figure"
         )
     axes = _widened(axes or published_curves.of(published).axes, ours)
-    theirs, ours = _coloured(of_published(published) if published else [], ours)
-    panels = {"ours": (_ours(badge), ours)}
+    theirs, ours = panels.coloured(of_published(published) if published else [], ours)
+    shown = {"ours": (_ours(badge), ours)}
     if published:
-        panels = {"published": (f"published: {_title(published)}", theirs)} | panels
+        shown = {"published": (f"published: {_title(published)}", theirs)} | shown
     caption = _caption(published, theirs, ours, badge, start, more)
-    inside = max(PANEL, *(len(c) * LINE * _lines(c) for _, c in panels.values()))
+    inside = max(panels.PANEL, *(len(c) * panels.LINE * panels.lines(c) for _, c in shown.values()))
 
     def view(*chosen):
         def plot(axs):
-            _arrange(np.atleast_1d(axs), inside)
+            panels.arrange(np.atleast_1d(axs), inside)
             for ax, panel in zip(np.atleast_1d(axs), chosen, strict=True):
-                _panel(ax, *panels[panel], axes, inside)
+                panels.panel(ax, *shown[panel], axes, inside)
 
-        alt = " ".join(f"{panels[p][0]}: {_told(panels[p][1], axes)}." for p in chosen)
-        alt = f"Accuracy under attack against {XLABELS[axes.norm]}. {alt}"
-        height = inside + BOTTOM + TOP
-        return draw(label, (1, len(chosen)), plot, caption, alt, width=WIDTH, height=height)
+        alt = " ".join(f"{shown[p][0]}: {_told(shown[p][1], axes)}." for p in chosen)
+        alt = f"Accuracy under attack against {panels.XLABELS[axes.norm]}. {alt}"
+        height = inside + panels.BOTTOM + panels.TOP
+        return draw(label, (1, len(chosen)), plot, caption, alt, width=panels.WIDTH, height=height)
 
     if not published:
         return view("ours")
@@ -244,125 +132,18 @@ def _widened(axes, curves):
     )
 
 
-def _coloured(*groups):
-    """The curves of every group with a colour; a model has the same in all of them."""
-    models = dict.fromkeys(c.model for curves in groups for c in curves)
-    found = {c.model: c.colour for curves in groups for c in curves if c.colour}
-    for wanted in (COLOURS, PREFERRED):
-        for model in models:
-            if model not in found and wanted.get(model) not in (None, *found.values()):
-                found[model] = wanted[model]
-    free = [c for c in POOL if c not in found.values()]
-    for i, model in enumerate(m for m in models if m not in found):
-        found[model] = free[i % len(free)]
-    return [[replace(c, colour=found[c.model]) for c in curves] for curves in groups]
-
-
-def _arrange(axs, inside):
-    """Panels of the same size, each with a column for its labels, so that nothing moves between views."""
-    width = (WIDTH - LEFT - len(axs) * COLUMN - (len(axs) - 1) * BETWEEN) / len(axs)
-    height = inside + BOTTOM + TOP
-    axs[0].figure.set_layout_engine("none")
-    for i, ax in enumerate(axs):
-        left = LEFT + i * (width + COLUMN + BETWEEN)
-        ax.set_position([left / WIDTH, BOTTOM / height, width / WIDTH, inside / height])
-    axs[0].set_ylabel("accuracy under attack")
-
-
-def _panel(ax, title, curves, axes, inside):
-    unit = UNITS[axes.norm]
-    x, (bottom, top) = [unit * e for e in axes.x], axes.y
-    ax.set_title(title, fontsize=10, loc="left")
-    ax.set(xscale=axes.scale, xlim=x, ylim=(bottom - 0.015, top + 0.015), xlabel=XLABELS[axes.norm])
-    ax.tick_params(labelsize=9)
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
-    if axes.scale == "log":
-        ax.xaxis.set_major_locator(FixedLocator(_ticks(axes.norm, x)))
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.xaxis.set_major_formatter("{x:g}")
-    for c in curves:
-        along = unit * np.array(c.x)
-        ax.plot(
-            along, c.y, "--" if c.dashed else "-", color=c.colour, linewidth=1.6, marker="o", markersize=3
-        )
-        ax.fill_between(along, c.low, c.high, color=c.colour, alpha=0.15, linewidth=0)
-        if _marked(c):
-            style = dict(markersize=7, markerfacecolor="white", markeredgewidth=1.5, zorder=3)
-            ax.plot(unit * c.radius, _at(c, c.radius, axes), "D", color=c.colour, **style)
-    if curves:
-        _label(ax, curves, axes, inside)
-    else:
-        ax.text(0.5, 0.5, NOTHING, transform=ax.transAxes, ha="center", va="center", color="#444444")
-
-
-def _ticks(norm, limits):
-    """The ticks of a logarithmic axis between two limits, in their units."""
-    low, high = np.log(limits)
-    found = {}
-    for tick in TICKS[norm]:
-        place, letters = (np.log(tick) - low) / (high - low), len(f"{tick:g}")
-        room = [abs(place - p) - LETTER * (letters + len(f"{t:g}")) / 2 for t, p in found.items()]
-        if 0 <= place <= 1 and min(room, default=1) > GAP:
-            found[tick] = place
-    return sorted(found)
-
-
-def _at(curve, epsilon, axes):
-    """The accuracy that a curve, as it is drawn, has at some ε."""
-    scale = np.log if axes.scale == "log" else np.asarray
-    return float(np.interp(scale(epsilon), scale(curve.x), curve.y))
-
-
-def _marked(curve):
-    return curve.radius is not None and curve.x[0] <= curve.radius <= curve.x[-1]
-
-
-def _lines(curves):
-    """The most lines that a label of these curves takes."""
-    return max((len(textwrap.wrap(c.label, LETTERS)) for c in curves), default=1)
-
-
-def _label(ax, curves, axes, inside):
-    """The names of the curves in the column on the right, each joined to where its curve ends."""
-    bottom, top = ax.get_ylim()
-    ends = [min(c.x[-1], axes.x[1]) for c in curves]
-    y = [_at(c, end, axes) for c, end in zip(curves, ends, strict=True)]
-    heights = spread([(v - bottom) / (top - bottom) for v in y], LINE * _lines(curves) / inside)
-    beside = 1 + 0.17 / (ax.get_position().width * WIDTH)
-    for c, end, v, height in zip(curves, ends, y, heights, strict=True):
-        ax.annotate(
-            textwrap.fill(c.label, LETTERS),
-            (UNITS[axes.norm] * end, v),
-            (beside, height),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=SIZE,
-            color=_readable(c.colour),
-            annotation_clip=False,
-            arrowprops=dict(
-                arrowstyle="-", color=c.colour, linewidth=0.8, shrinkA=1, shrinkB=2, relpos=(0, 0.5)
-            ),
-        )
-
-
-def _readable(colour):
-    """A colour as dark as text on white must be: a contrast of 4.5."""
-    rgb = np.array(colors.to_rgb(colour))
-    while 1.05 / (0.05 + np.where(rgb > 0.04, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92) @ LIGHT) < 4.5:
-        rgb = 0.95 * rgb
-    return colors.to_hex(rgb)
-
-
 def _told(curves, axes):
     """The ends of every curve within the axes, in words."""
     told = []
     for c in curves:
         shown = [
-            (UNITS[axes.norm] * e, y) for e, y in zip(c.x, c.y, strict=True) if axes.x[0] <= e <= axes.x[1]
+            (panels.UNITS[axes.norm] * e, y)
+            for e, y in zip(c.x, c.y, strict=True)
+            if axes.x[0] <= e <= axes.x[1]
         ]
         ends = [f"{y:.1%} at {e:.3g}" for e, y in (shown[0], shown[-1])] if shown else ["nothing here"]
         told.append(f"{c.label} {' and '.join(dict.fromkeys(ends))}")
-    return "; ".join(told) or NOTHING
+    return "; ".join(told) or panels.NOTHING
 
 
 def _caption(published, theirs, ours, badge, start, more):
@@ -373,33 +154,34 @@ def _caption(published, theirs, ours, badge, start, more):
         said += [published_curves.note(published)]
     if ours:
         said += [f"Ours: {badge.text}; {OURS}"]
-        said += (
-            ["Dashed, because the images are others than the paper's."] if any(c.dashed for c in ours) else []
-        )
-        said += [_radii(ours)]
+        said += [DASHED] * any(c.dashed for c in ours) + _radii(ours)
     else:
-        said += [f"Ours: {NOTHING}."]
-    trained = ADVERSARIAL if any("adv." in c.label for c in (*theirs, *ours)) else ""
-    return " ".join(sentence for sentence in (*said, trained, more) if sentence)
+        said += [f"Ours: {panels.NOTHING}."]
+    said += [ADVERSARIAL] * any("adv." in c.label for c in (*theirs, *ours))
+    return " ".join(sentence for sentence in (*said, more) if sentence)
 
 
 def _radii(ours):
     """What the diamonds are, and whose are not drawn because nothing was measured there."""
     known = [c for c in ours if c.radius is not None]
-    absent = ", ".join(c.label for c in known if not _marked(c))
-    drawn = DIAMONDS if any(map(_marked, known)) else ""
-    return drawn + (f" Outside of the measured ε lies that radius of {absent}." if absent else "")
+    absent = ", ".join(c.label for c in known if not panels.marked(c))
+    drawn = [DIAMONDS] if any(map(panels.marked, known)) else []
+    return drawn + (
+        [f"The median first-order radius of {absent} lies outside of the measured ε."] * bool(absent)
+    )
 
 
 def table(results_by_model, radii=None):
     """Our numbers as a table, a line a model: seeds, clean accuracy and accuracy at every ε (percent, means
-    over seeds), and the median first-order radius. Arguments and errors as of `of_results`; all models in one
-    norm.
+    over seeds), and the median first-order radius. Arguments as of `of_results`. Raises InputError as it, and
+    where norms differ.
     """
     curves = of_results(results_by_model, False, radii)
-    norms = {r.settings["norm"] for results in results_by_model.values() for r in results}
+    norms = {r.norm for results in results_by_model.values() for r in results}
+    if len(norms) > 1:
+        raise InputError(f"a table of results in {', '.join(sorted(norms))}: give results of one norm")
     norm = norms.pop() if norms else "l2"
-    unit, ending = UNITS[norm], "/255" if norm == "linf" else ""
+    unit, ending = panels.UNITS[norm], "/255" if norm == "linf" else ""
     epsilons = sorted({e for c in curves for e in c.x})
     lines = []
     for c in curves:

@@ -82,9 +82,10 @@ def fast_minimum_norm(model, images, labels, norm, steps):
     (Rony et al. 2019).
 
     model: images [N, C, H, W] -> logits with attribute `net`, differentiable in the images. norm: "linf" or
-    "l2". steps: each one gradient of every image. Nothing is random but the direction in which DDN leaves a
-    point without gradient, by a fixed seed; FMN stays there and finds nothing. Raises InputError for bad
-    input.
+    "l2". steps: each one gradient of every image; the radius of DDN starts at 1.05 and changes by 5 % a step,
+    so it finds nothing below 1.05 · 0.95^(steps − 2): 0.05 takes 60 steps, 0.007 takes 100. Nothing is random
+    but the direction in which DDN leaves a point without gradient, by a fixed seed; FMN stays there and finds
+    nothing. Raises InputError for bad input.
     """
 
     def search(wrapped, x, y):

@@ -205,16 +205,21 @@ def curves(figure):
 
 
 def basis(figure):
-    """What the curves of a figure are means of and how images count, a sentence that begins small. Raises
-    InputError for an unknown figure.
+    """What the curves of a figure are means of and how images count, beginning small. Raises InputError for
+    an unknown figure.
     """
     alike = {}
     for model, table in curves(figure).items():
         alike.setdefault((_range(table.seeds, "seed"), _range(table.images, "image")), []).append(name(model))
     numbers = "; ".join(f"{', '.join(models)}: {', '.join(on)}" for on, models in alike.items())
+    norm = (
+        " The norm of adversarial training is inferred from its ε."
+        if of(figure).dataset == "cifar100"
+        else ""
+    )
     return (
         f"mean ± one standard deviation over seeds ({numbers}); an image that the attack repairs counts as"
-        " right."
+        f" right.{norm}"
     )
 
 

@@ -28,10 +28,10 @@ def square_queries(net, images, labels, sizes, folder=None, progress=True):
     net.check(images)
     check_labels(labels, images, net.classes)
     model = AttackedModel(net)
-    suite.check_model(model, images[: sizes["batch"]])
 
     def part(rows):
         x, y = images[rows], labels[rows]
+        suite.check_model(model, x)
         clean = predicted(model, x) == y
         counts = _counts(model, x, y, clean, threats, sizes["queries"], rows.start)
         return {"clean": clean.cpu().numpy(), "queries": counts.cpu().numpy()}

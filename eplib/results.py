@@ -41,6 +41,22 @@ class Result:
     record: dict
     arrays: dict = field(default_factory=dict)
 
+    @property
+    def epsilons(self):
+        """The ε of its accuracy rows; InputError where the measurement has no one list of them."""
+        return self._of_attack("epsilons")
+
+    @property
+    def norm(self):
+        """The norm of its threat model; InputError where the measurement has none."""
+        return self._of_attack("norm")
+
+    def _of_attack(self, key):
+        sizes = self.settings | self.settings.get("sizes", {})
+        if key not in sizes:
+            raise InputError(f"a result of {sizes['measurement']} has no {key}: give one of an attack")
+        return sizes[key]
+
 
 def folders(scale):
     """(folder that is written to, every folder that is read) of data; EPLIB_OUT redirects writing, smoke is

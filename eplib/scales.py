@@ -169,7 +169,7 @@ SCALES = {
             models.rows(
                 _SMALL, _QUICK_EP, _QUICK_CNN, _QUICK_ADAMW, 20, "forward", models.SMALL_TRANSFORMERS, 3
             ),
-            sizes.Attack(300, 20, 100, sizes.SHORT_EPSILONS, ((60, "forward"), (250, "synchronous")), 2000),
+            sizes.Attack(128, 20, 64, sizes.SHORT_EPSILONS, ((60, "forward"), (250, "synchronous")), 2000),
             sizes.studies((300, 250), (100, 8, 600), (40, 15, 300), (100, 250), (500, 4000)),
             sizes.attacks(
                 (1e-2, 4.64e-2),

@@ -32,11 +32,11 @@ def transfer(net, images, labels, sizes, sources, folder=None, progress=True):
     for name, source in sources.items():
         _check_alike(name, source, net, images)
     target, attacked = AttackedModel(net), [AttackedModel(source) for source in sources.values()]
-    for model in (target, *attacked):
-        suite.check_model(model, images[: sizes["batch"]])
 
     def part(rows):
         x, y = images[rows], labels[rows]
+        for model in (target, *attacked):
+            suite.check_model(model, x)
         clean = predicted(target, x) == y
         right = [_survivors(target, source, x, y, clean, threats, sizes["steps"]) for source in attacked]
         right.append(torch.stack(right).all(0))

@@ -32,32 +32,38 @@ class Verdict:
 
 
 def more_robust(ep_results, cnn_results, norm):
-    """Is the EP-CNN more robust than the CNN under PGD? One pair of `Result`s for every seed.
-
-    Compared at the ε where the published EP-CNN leads its CNN most (`published.largest_gap`; the nearest
-    measured ε). These networks: supported when the EP-CNN keeps more images right in every pair and every
-    Holm-adjusted exact McNemar p is below 0.05; contradicted when the CNN does; otherwise undecided, as it is
-    whenever the mean clean accuracy of one is more than ten points below the other's (`lagging`). The
-    method: the same word when there are at least five seeds on CIFAR images, otherwise undecided. Raises
-    InputError when pairs do not share images.
+    """Is the EP-CNN more robust than the CNN under PGD? `leads` at the ε where the published EP-CNN leads its
+    CNN most (`published.largest_gap`).
     """
-    _refuse_unlike(ep_results, cnn_results, norm)
-    target = published.largest_gap(norm)[0]
-    pairs = [
-        (_outcomes(ep, target), _outcomes(cnn, target))
-        for ep, cnn in zip(ep_results, cnn_results, strict=True)
-    ]
-    p_values = holm([mcnemar(ep, cnn) for ep, cnn in pairs])
-    leads = [ep.mean() - cnn.mean() for ep, cnn in pairs]
+    return leads(ep_results, cnn_results, norm, published.largest_gap(norm)[0])
+
+
+def leads(ep_results, rival_results, norm, target, rival="CNN", attack="PGD"):
+    """Does the EP-CNN keep more images right than a rival under an attack? One pair of `Result`s a seed.
+
+    Compared at the measured ε nearest to `target`, which is fixed beforehand. These networks: supported when
+    the EP-CNN keeps more images right in every pair and every Holm-adjusted exact McNemar p is below 0.05;
+    contradicted when the rival does; otherwise undecided, as it is whenever the mean clean accuracy of one is
+    more than ten points below the other's (`lagging`). The method: the same word when there are at least five
+    seeds on CIFAR images, otherwise undecided. rival, attack: their names in the sentence. Raises InputError
+    when pairs do not share images.
+    """
+    _refuse_unlike(ep_results, rival_results, norm)
+    pairs = paired_outcomes(ep_results, rival_results, target)
+    p_values = holm([mcnemar(ep, other) for ep, other in pairs])
+    ahead = [ep.mean() - other.mean() for ep, other in pairs]
     networks = "undecided"
-    behind = lagging(ep_results, cnn_results)
-    if not behind and max(p_values) < LEVEL and (min(leads) > 0 or max(leads) < 0):
-        networks = "supported" if min(leads) > 0 else "contradicted"
-    epsilon = _nearest(ep_results[0], target)
+    behind = lagging(ep_results, rival_results, rival)
+    if not behind and max(p_values) < LEVEL and (min(ahead) > 0 or max(ahead) < 0):
+        networks = "supported" if min(ahead) > 0 else "contradicted"
+    epsilon = nearest(ep_results[0], target)
+    said = _sentence(
+        pairs, p_values, f"{attack} with {NORMS[norm]} ε = {epsilon:.3g}", networks, behind, rival
+    )
     return Verdict(
         networks,
         method_word(networks, ep_results),
-        _sentence(pairs, p_values, norm, epsilon, networks, behind) + about_the_method(networks, ep_results),
+        said + about_the_method(networks, ep_results),
         f"The word for these networks changes when, at {NORMS[norm]} ε = {epsilon:.3g}, one pair"
         f" no longer differs in the same direction with p < {LEVEL}, or when the mean clean accuracy of one"
         f" is more than {100 * UNDER_TRAINED:.0f} points below the other's or no longer is. The word for the"
@@ -72,13 +78,13 @@ def lags(own, reference):
     return round(reference - own, 9) > UNDER_TRAINED  # 0.8 - 0.7 is a little more than 0.1
 
 
-def lagging(ep_results, cnn_results):
+def lagging(ep_results, rival_results, rival="CNN"):
     """Which of the two is under-trained beside the other, as a sentence; "" where neither is. Means of the
     clean accuracy in the results, one a seed.
     """
     clean = {
         name: float(np.mean([r.correct_clean.mean() for r in found]))
-        for name, found in (("EP-CNN", ep_results), ("CNN", cnn_results))
+        for name, found in (("EP-CNN", ep_results), (rival, rival_results))
     }
     low, high = sorted(clean, key=clean.get)
     if not lags(clean[low], clean[high]):
@@ -97,7 +103,7 @@ def along_the_curve(ep_results, cnn_results, norm):
     0.05.
     """
     _refuse_unlike(ep_results, cnn_results, norm)
-    epsilons = ep_results[0].settings["epsilons"]
+    epsilons = ep_results[0].epsilons
     pairs = list(zip(ep_results, cnn_results, strict=True))
     p_values = holm(
         [mcnemar(ep.correct[i], cnn.correct[i]) for i in range(len(epsilons)) for ep, cnn in pairs]
@@ -111,41 +117,43 @@ def along_the_curve(ep_results, cnn_results, norm):
     return leaders
 
 
-def _refuse_unlike(ep_results, cnn_results, norm):
+def _refuse_unlike(ep_results, rival_results, norm):
     """Only results that differ in network and seed, one pair a seed, can be compared."""
     one_of("norm", norm, NORMS)
-    seeds = [[r.settings["seed"] for r in results] for results in (ep_results, cnn_results)]
+    seeds = [[r.settings["seed"] for r in results] for results in (ep_results, rival_results)]
     if not ep_results or seeds[0] != seeds[1] or len(set(seeds[0])) != len(seeds[0]):
         raise InputError(
-            f"EP-CNN results of seeds {seeds[0]}, CNN results of seeds {seeds[1]}:"
+            f"EP-CNN results of seeds {seeds[0]}, results to compare of seeds {seeds[1]}:"
             " give one of each for every seed"
         )
     first = ep_results[0]
-    for result in (*ep_results, *cnn_results):
-        given = result.settings["norm"]
-        if given != norm:
-            raise InputError(f"a result in {given} for a verdict in {norm}: give results of one norm")
-        alike = all(result.settings[key] == first.settings[key] for key in ("dataset", "epsilons"))
+    for result in (*ep_results, *rival_results):
+        if result.norm != norm:
+            raise InputError(f"a result in {result.norm} for a verdict in {norm}: give results of one norm")
+        alike = result.settings["dataset"] == first.settings["dataset"]
+        alike = alike and list(result.epsilons) == list(first.epsilons)
         if not alike or not np.array_equal(result.image_ids, first.image_ids):
             raise InputError(
                 "the results are of other images, data sets or ε than each other: measure all networks alike"
             )
 
 
-def _nearest(result, target):
-    return min(result.settings["epsilons"], key=lambda e: abs(np.log(e / target)))
+def nearest(result, target):
+    """The measured ε nearest to `target`, by ratio."""
+    return min(result.epsilons, key=lambda e: abs(np.log(e / target)))
 
 
-def _outcomes(result, target):
-    return result.correct[result.settings["epsilons"].index(_nearest(result, target))]
+def paired_outcomes(first_results, second_results, target):
+    """[(bool [N], bool [N]), …]: outcomes of each pair of results at the measured ε nearest to `target`."""
+    place = list(first_results[0].epsilons).index(nearest(first_results[0], target))
+    return [(a.correct[place], b.correct[place]) for a, b in zip(first_results, second_results, strict=True)]
 
 
-def _sentence(pairs, p_values, norm, epsilon, networks, behind):
-    ep, cnn = (np.mean([pair[i].mean() for pair in pairs]) for i in (0, 1))
+def _sentence(pairs, p_values, under, networks, behind, rival):
+    ep, other = (np.mean([pair[i].mean() for pair in pairs]) for i in (0, 1))
     return (
-        f"For these networks: {networks}. {behind}{' ' if behind else ''}Under PGD with {NORMS[norm]}"
-        f" ε = {epsilon:.3g} the EP-CNN keeps {ep:.1%} of {len(pairs[0][0])} test images right and the CNN"
-        f" {cnn:.1%}"
+        f"For these networks: {networks}. {behind}{' ' if behind else ''}Under {under} the EP-CNN keeps"
+        f" {ep:.1%} of {len(pairs[0][0])} test images right and the {rival} {other:.1%}"
         + (
             f" (means of {len(pairs)} seeds; largest adjusted p {max(p_values):.2g})."
             if len(pairs) > 1

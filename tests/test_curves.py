@@ -3,6 +3,7 @@ import itertools
 import re
 import shutil
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from drawings import axes_only, words_only
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
-from eplib import curves, pictures, published, published_curves
+from eplib import curves, panels, pictures, published, published_curves
 from eplib.chapters import Badge
 from eplib.checks import InputError
 from eplib.results import Result
@@ -103,7 +104,7 @@ def test_results_of_different_epsilons_are_refused():
 @pytest.mark.parametrize("x, y", [((), ()), ((1, 2), (0.5,)), ((2, 1), (0.5, 0.4)), ((1, 1), (0.5, 0.4))])
 def test_a_curve_without_order_is_refused(x, y):
     with pytest.raises(InputError, match="a curve of cnn with lengths"):
-        curves.Curve("cnn", "CNN", x, y, y, y)
+        panels.Curve("cnn", "CNN", x, y, y, y)
 
 
 def test_published_curves_are_those_of_the_tables():
@@ -158,7 +159,7 @@ def test_everything_written_is_inside_and_no_label_covers_another(figure):
 
 
 def test_panels_grow_with_their_labels():
-    many = [curves.replace(c, model=f"{c.model} {i}") for c in nine() for i in range(2)]
+    many = [replace(c, model=f"{c.model} {i}") for c in nine() for i in range(2)]
     (side, *_), _ = drawn("fig-x", INF, many, CIFAR)
     canvas = side[0].figure
     canvas.draw_without_rendering()
@@ -173,8 +174,8 @@ def test_labels_have_the_colour_of_their_curve_darkened_until_it_can_be_read():
         joined = {to_hex(t.arrow_patch.get_edgecolor()): t for t in ax.texts}
         assert set(joined) == set(lines(ax))
         for colour, text in joined.items():
-            assert to_hex(text.get_color()) == curves._readable(colour)
-    assert curves._readable("#0072b2") == "#0072b2" != curves._readable("#e69f00") != "#e69f00"
+            assert to_hex(text.get_color()) == panels.readable(colour)
+    assert panels.readable("#0072b2") == "#0072b2" != panels.readable("#e69f00") != "#e69f00"
 
 
 def test_every_curve_of_a_figure_has_a_colour_of_its_own_the_same_in_both_panels():
@@ -185,7 +186,7 @@ def test_every_curve_of_a_figure_has_a_colour_of_its_own_the_same_in_both_panels
 
 
 def test_a_colour_that_was_chosen_stays():
-    mine = [curves.replace(ours()[0], colour="#123456")]
+    mine = [replace(ours()[0], colour="#123456")]
     (side, *_), _ = drawn("fig-x", INF, mine, SAMPLE)
     assert set(lines(side[1])) == {"#123456"} < set(lines(side[0]))
 
@@ -249,12 +250,12 @@ def test_the_radius_is_an_open_diamond_on_its_curve(figure, norm):
     if side[0].get_xscale() == "log":  # in the middle of its line
         assert diamond.get_ydata() == pytest.approx([(0.84 + 0.55) / 2])
     assert diamond.get_color() == pictures.COLOURS["ep-cnn"] and diamond.get_markerfacecolor() == "white"
-    assert "median first-order radius" in picture.caption and "Outside" not in picture.caption
+    assert "median first-order radius" in picture.caption and "outside of" not in picture.caption
 
 
 def test_a_radius_where_nothing_was_measured_is_told():
     picture = words("fig-x", INF, ours(radii={"ep-cnn": 0.5, "cnn": 0.01}), SAMPLE)
-    assert "Outside of the measured ε lies that radius of EP-CNN." in picture.caption
+    assert "The median first-order radius of EP-CNN lies outside of the measured ε." in picture.caption
     assert "radius" not in words("fig-x", INF, ours(), SAMPLE).caption
 
 
@@ -346,6 +347,8 @@ def test_the_table_has_a_line_a_model():
     l2 = curves.table({"cnn": [result("cnn", "l2")]}, {"cnn": 0.25})
     assert "<th>0.309</th>" in l2 and "<td>0.25</td>" in l2 and "/255" not in l2
     assert "network" in curves.table({})
+    with pytest.raises(InputError, match="results in l2, linf: give results of one norm"):
+        curves.table({"cnn": [result("cnn", "l2")], "ep-cnn": [result("ep-cnn")]})
 
 
 @pytest.fixture(scope="module")

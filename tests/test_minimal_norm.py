@@ -126,14 +126,21 @@ def test_the_fast_attack_comes_near_the_true_distance_reproducibly(linear, norm)
     model, x, y = linear
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    found = minimal.fast_minimum_norm(model, x, y, norm, 30)
+    found = minimal.fast_minimum_norm(model, x, y, norm, 80)
     assert torch.equal(torch.get_rng_state(), before)
     check_result(model, x, y, found, norm)
     true = model.net.distance(x, y, norm)[:-1]
-    assert (found.norm[:-1] > true * 0.999).all() and (found.norm[:-1] < 1.1 * true).all()
-    assert found.calls == 30  # of each of the five images that are right
-    again = minimal.fast_minimum_norm(model, x, y, norm, 30)
+    assert (found.norm[:-1] > true * 0.999).all() and (found.norm[:-1] < 1.3 * true).all()
+    assert np.median(found.norm[:-1] / true) < 1.1  # one may go for the class that is not the nearest
+    assert found.calls == 80  # of each of the five images that are right
+    again = minimal.fast_minimum_norm(model, x, y, norm, 80)
     assert (again.norm == found.norm).all() and torch.equal(again.adversarial, found.adversarial)
+
+
+def test_the_fast_attack_needs_steps_to_come_near_in_l2(linear):
+    model, x, y = linear
+    few, more = (minimal.fast_minimum_norm(model, x, y, "l2", steps).norm[:-1] for steps in (10, 20))
+    assert few == pytest.approx(1.05 * 0.95**8, rel=1e-4) and more == pytest.approx(1.05 * 0.95**18, rel=1e-4)
 
 
 @pytest.mark.parametrize("norm, distance", [("linf", 0.1), ("l2", 0.8)])

@@ -115,6 +115,15 @@ def test_notes_are_one_sentence_or_none(figure):
     assert ". " not in note
 
 
+def test_what_curves_rest_on_is_told():
+    told = published_curves.basis("Adversarial_Accuracy_Timesteps")
+    assert (
+        "10 attack steps, 25 attack steps, 29 attack steps, 70 attack steps: 5 seeds, 10,000 images" in told
+    )
+    assert "20 attack steps: 1 seed, 200 to 10,000 images" in told and "4 to 5 seeds" in told
+    assert "inferred" not in told and "inferred" in published_curves.basis(AA_100)
+
+
 @pytest.mark.parametrize("ask", [published_curves.of, published_curves.curves, published_curves.note])
 def test_an_unknown_figure_is_refused(ask):
     with pytest.raises(InputError, match="unknown figure of the paper 'Corruption_Accuracy'"):

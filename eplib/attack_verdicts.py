@@ -1,0 +1,161 @@
+"""Verdicts about attacks: is the EP-CNN comparable to adversarially trained networks, does it take larger
+changes to break it, and is the published accuracy what it seems? Rules as in `eplib.verdicts`, written down
+before the numbers.
+"""
+
+import numpy as np
+
+from eplib import published_curves
+from eplib.checks import NORMS, InputError, one_of
+from eplib.statistics import holm, mcnemar, paired_difference, signed_rank
+from eplib.verdicts import (
+    LEVEL,
+    Verdict,
+    about_the_method,
+    lagging,
+    method_word,
+    nearest,
+    paired_outcomes,
+)
+
+FIGURES = {"linf": "Adversarial_Accuracy_Inf", "l2": "Adversarial_Accuracy_CNN_Adv_M"}
+COMPARABLE = 0.05  # so much less may an adversarially trained network's equal keep right
+INFLATED = 0.02  # so much more accuracy is more than a handful of images
+
+
+def published_lead(norm, first, second, figure=None):
+    """(ε, accuracy of `first`, accuracy of `second`) where the published curve of `first` leads that of
+    `second` most, at the ε of the EP-CNN; between its own ε a curve is interpolated over log ε. figure: of
+    `published_curves`, by default the paper's PGD figure of the norm.
+    """
+    curves = published_curves.curves(figure or FIGURES[one_of("norm", norm, NORMS)])
+    epsilons = np.asarray(curves["ep-cnn"].index, float)
+    values = []
+    for key in (first, second):
+        curve = curves[one_of("published curve", key, curves)]
+        x = np.asarray(curve.index, float)
+        at = np.interp(np.log(epsilons), np.log(x), curve["mean"])
+        values.append(np.where((epsilons >= 0.99 * x[0]) & (epsilons <= 1.01 * x[-1]), at, np.nan))
+    place = int(np.nanargmax(values[0] - values[1]))
+    return float(epsilons[place]), float(values[0][place]), float(values[1][place])
+
+
+def comparable(ep_results, rival_results, norm, target, rival):
+    """Does the EP-CNN keep as many images right under PGD as an adversarially trained network, give or take
+    five points? One pair of `Result`s a seed, at the measured ε nearest to `target`.
+
+    These networks: supported when in every pair the 95 % interval of the difference ends at five points or
+    less in the rival's favour (`statistics.paired_difference`); contradicted when in every pair it begins
+    above five points and every Holm-adjusted exact McNemar p is below 0.05; otherwise undecided, as it is
+    when one is under-trained (`verdicts.lagging`). rival: its name in the sentence.
+    """
+    pairs = paired_outcomes(ep_results, rival_results, target)
+    p_values = holm([mcnemar(*pair) for pair in pairs])
+    behind = lagging(ep_results, rival_results, rival)
+    found = [paired_difference(other, ep) for ep, other in pairs]
+    networks = "undecided"
+    if not behind and all(high <= COMPARABLE for _, _, high in found):
+        networks = "supported"
+    elif not behind and max(p_values) < LEVEL and all(low > COMPARABLE for _, low, _ in found):
+        networks = "contradicted"
+    ep, other = (np.mean([pair[i].mean() for pair in pairs]) for i in (0, 1))
+    epsilon = nearest(ep_results[0], target)
+    low, high = min(f[1] for f in found), max(f[2] for f in found)
+    sentence = (
+        f"For these networks: {networks}. {behind}{' ' if behind else ''}Under PGD with {NORMS[norm]} ε ="
+        f" {epsilon:.3g} the EP-CNN keeps {ep:.1%} of {len(pairs[0][0])} test images right and the {rival}"
+        f" {other:.1%}, which is {100 * (other - ep):+.1f} points (95 % interval {100 * low:+.1f} to"
+        f" {100 * high:+.1f}); comparable would be at most {100 * COMPARABLE:.0f}."
+    )
+    return Verdict(
+        networks,
+        method_word(networks, ep_results),
+        sentence + about_the_method(networks, ep_results),
+        f"An interval that ends at or below {100 * COMPARABLE:.0f} points in every pair supports the claim;"
+        " one that begins above it in every pair contradicts it.",
+    )
+
+
+def larger_changes(ep_results, rival_results, rival):
+    """Does it take larger changes to break the EP-CNN than a rival? Results with the array minimal_norm, one
+    pair a seed.
+
+    Over the images that both networks get right without an attack. These networks: supported when the median
+    minimal norm of the EP-CNN is larger in every pair and every Holm-adjusted p of a signed-rank test is
+    below 0.05, contradicted when the rival's is, otherwise undecided. An image that was not broken counts as
+    harder than every broken one. Raises InputError where pairs share no image that both get right.
+    """
+    pairs = [_norms(a, b) for a, b in zip(ep_results, rival_results, strict=True)]
+    p_values = holm([signed_rank(*pair) for pair in pairs])
+    medians = [tuple(float(np.median(side)) for side in pair) for pair in pairs]
+    behind, networks = lagging(ep_results, rival_results, rival), "undecided"
+    ahead = [ep - other for ep, other in medians]
+    if not behind and max(p_values) < LEVEL and (min(ahead) > 0 or max(ahead) < 0):
+        networks = "supported" if min(ahead) > 0 else "contradicted"
+    ep, other = (np.mean([m[i] for m in medians]) for i in (0, 1))
+    seeds = f"means of {len(pairs)} seeds; largest adjusted p" if len(pairs) > 1 else "one seed; p"
+    sentence = (
+        f"For these networks: {networks}. {behind}{' ' if behind else ''}The median of the smallest changes"
+        f" found has the {NORMS[ep_results[0].norm]} length {ep:.3g} for the EP-CNN and {other:.3g} for the"
+        f" {rival}, over the {min(len(p[0]) for p in pairs)} or more images that both get right ({seeds}"
+        f" {max(p_values):.2g})."
+    )
+    return Verdict(
+        networks,
+        method_word(networks, ep_results),
+        sentence + about_the_method(networks, ep_results),
+        f"One pair whose medians differ in the other direction or with p ≥ {LEVEL}, or a stronger attack that"
+        " finds smaller changes of one network only.",
+    )
+
+
+def _norms(ep_result, rival_result):
+    """Two float arrays: minimal norms on the images that both networks get right."""
+    if not np.array_equal(ep_result.image_ids, rival_result.image_ids):
+        raise InputError("minimal norms of other images than each other: measure both networks alike")
+    both = ep_result.correct_clean & rival_result.correct_clean
+    if not both.any():
+        raise InputError("no image that both networks get right: measure more images")
+    norms = [np.asarray(r.arrays["minimal_norm"], float)[both] for r in (ep_result, rival_result)]
+    finite = np.concatenate([n[np.isfinite(n)] for n in norms])
+    beyond = 2 * finite.max() if len(finite) else 1.0
+    return [np.where(np.isfinite(n), n, beyond) for n in norms]
+
+
+def inflated(results, norm):
+    """Does the published convention report more accuracy than is left under the corrected one? Results of
+    `conventions`, one a network, of the same norm; compared at the largest measured ε.
+
+    These networks: supported when in every network the published convention counts at least two points more
+    images as right and every Holm-adjusted exact McNemar p is below 0.05; contradicted when in every network
+    it counts fewer than two points more; otherwise undecided.
+    """
+    pairs = []
+    for result in results:
+        rows = result.table[result.table.metric == "accuracy"].reset_index(drop=True)
+        rows = rows[(rows.attack == "pgd") & (rows.norm == norm)]
+        rows = rows[rows.epsilon == rows.epsilon.max()]
+        places = {name: rows.index[rows.convention == name] for name in ("published", "corrected")}
+        if any(len(p) != 1 for p in places.values()):
+            raise InputError(f"a result without both conventions in {norm}: measure conventions again")
+        pairs.append(tuple(result.correct[p[0]] for p in places.values()))
+    p_values = holm([mcnemar(*pair) for pair in pairs])
+    more = [round(published.mean() - corrected.mean(), 9) for published, corrected in pairs]
+    networks = "undecided"
+    if min(more) >= INFLATED and max(p_values) < LEVEL:
+        networks = "supported"
+    elif max(more) < INFLATED:
+        networks = "contradicted"
+    published, corrected = (np.mean([pair[i].mean() for pair in pairs]) for i in (0, 1))
+    sentence = (
+        f"For these networks: {networks}. At {NORMS[norm]} ε = {rows.epsilon.iloc[0]:.3g} the published"
+        f" convention counts {published:.1%} of {len(pairs[0][0])} images as right, the corrected one"
+        f" {corrected:.1%} (means of {len(pairs)} network{'s' if len(pairs) > 1 else ''}; largest adjusted p"
+        f" {max(p_values):.2g})."
+    )
+    return Verdict(
+        networks,
+        method_word(networks, results),
+        sentence + about_the_method(networks, results),
+        f"A network in which the two conventions differ by less than {100 * INFLATED:.0f} points there.",
+    )

@@ -1,0 +1,173 @@
+"""A panel of curves with their names beside them, and the colours, ticks and sizes that all panels share."""
+
+import textwrap
+from dataclasses import dataclass, replace
+
+import numpy as np
+from matplotlib import colors
+from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
+
+from eplib.checks import InputError
+from eplib.network_figures import SHADES, spread
+from eplib.pictures import COLOURS
+
+PREFERRED = COLOURS | {  # where no other curve of the figure has the colour
+    "vit": "#8a6d00",
+    "cnn-at-l2-0.05": "#cc79a7",
+    "cnn-at-l2-0.5": "#009e73",
+    "cnn-at-l2-0.75": "#56b4e9",
+    "cnn-at-l2-1": "#444444",
+}
+MORE = ("#8c564b", "#9467bd", "#a5182b", "#5a7d1e", "#e377c2", "#17a2b8")
+POOL = tuple(dict.fromkeys((*SHADES, *COLOURS.values(), *MORE)))
+UNITS = {"linf": 255, "l2": 1}  # of the axis, in one of the pixels' [0, 1]
+XLABELS = {"linf": "ℓ∞ perturbation ε (/255)", "l2": "ℓ2 perturbation ε (pixels in [0, 1])"}
+TICKS = {  # of a logarithmic axis, the more important first: each is drawn where there is room
+    "linf": (8, 1, 0.1, 64, 0.25, 2, 4, 0.5, 16, 32, 255, 128, 0.05, 0.025),
+    "l2": (1, 0.1, 0.01, 0.5, 0.05, 2, 0.2, 0.02, 5, 0.005, 3),
+}
+LETTER, GAP = 0.0233, 0.015  # what one of a tick's label and the space between two take of the panel's width
+WIDTH, LEFT, BOTTOM, TOP, BETWEEN = 10.4, 0.65, 0.52, 0.33, 0.25  # inches
+COLUMN, LETTERS, SIZE, LINE = 1.75, 22, 8.5, 0.155  # of labels: inches, letters a line, points, inches a line
+PANEL = 3.3  # inches that a panel is high, unless its labels need more
+LIGHT = (0.2126, 0.7152, 0.0722)  # what red, green and blue have of the luminance
+NOTHING = "no network stored yet"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The accuracy of one model at several ε.
+
+    model: key of its colour. label: its words. x: ε in pixels of [0, 1], ascending. y, low, high: accuracy
+    and the bounds of its band, fractions. dashed: whether its images are others than the paper's. radius:
+    median first-order radius in the units of x. colour: other than the one that `figure` chooses.
+
+    Raises InputError where there is no ε, their order is another, or lengths differ.
+    """
+
+    model: str
+    label: str
+    x: tuple
+    y: tuple
+    low: tuple
+    high: tuple
+    dashed: bool = False
+    radius: float | None = None
+    colour: str | None = None
+
+    def __post_init__(self):
+        lengths = [len(v) for v in (self.x, self.y, self.low, self.high)]
+        if len(set(lengths)) > 1 or not lengths[0] or any(np.diff(self.x) <= 0):
+            raise InputError(
+                f"a curve of {self.model} with lengths {lengths} and ε {self.x}: give as many values as ε,"
+                " one or more, ascending"
+            )
+
+
+def coloured(*groups):
+    """The curves of every group with a colour; a model has the same in all of them."""
+    models = dict.fromkeys(c.model for curves in groups for c in curves)
+    found = {c.model: c.colour for curves in groups for c in curves if c.colour}
+    for wanted in (COLOURS, PREFERRED):
+        for model in models:
+            if model not in found and wanted.get(model) not in (None, *found.values()):
+                found[model] = wanted[model]
+    free = [c for c in POOL if c not in found.values()]
+    for i, model in enumerate(m for m in models if m not in found):
+        found[model] = free[i % len(free)]
+    return [[replace(c, colour=found[c.model]) for c in curves] for curves in groups]
+
+
+def arrange(axs, inside):
+    """Panels of the same size, each with a column for its labels, so that nothing moves between views."""
+    width = (WIDTH - LEFT - len(axs) * COLUMN - (len(axs) - 1) * BETWEEN) / len(axs)
+    height = inside + BOTTOM + TOP
+    axs[0].figure.set_layout_engine("none")
+    for i, ax in enumerate(axs):
+        left = LEFT + i * (width + COLUMN + BETWEEN)
+        ax.set_position([left / WIDTH, BOTTOM / height, width / WIDTH, inside / height])
+    axs[0].set_ylabel("accuracy under attack")
+
+
+def panel(ax, title, curves, axes, inside):
+    unit = UNITS[axes.norm]
+    x, (bottom, top) = [unit * e for e in axes.x], axes.y
+    ax.set_title(title, fontsize=10, loc="left")
+    ax.set(xscale=axes.scale, xlim=x, ylim=(bottom - 0.015, top + 0.015), xlabel=XLABELS[axes.norm])
+    ax.tick_params(labelsize=9)
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+    if axes.scale == "log":
+        ax.xaxis.set_major_locator(FixedLocator(_ticks(axes.norm, x)))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.xaxis.set_major_formatter("{x:g}")
+    for c in curves:
+        along = unit * np.array(c.x)
+        ax.plot(
+            along, c.y, "--" if c.dashed else "-", color=c.colour, linewidth=1.6, marker="o", markersize=3
+        )
+        ax.fill_between(along, c.low, c.high, color=c.colour, alpha=0.15, linewidth=0)
+        if marked(c):
+            style = dict(markersize=7, markerfacecolor="white", markeredgewidth=1.5, zorder=3)
+            ax.plot(unit * c.radius, _at(c, c.radius, axes), "D", color=c.colour, **style)
+    if curves:
+        _label(ax, curves, axes, inside)
+    else:
+        ax.text(0.5, 0.5, NOTHING, transform=ax.transAxes, ha="center", va="center", color="#444444")
+
+
+def _ticks(norm, limits):
+    """The ticks of a logarithmic axis between two limits, in their units."""
+    low, high = np.log(limits)
+    found = {}
+    for tick in TICKS[norm]:
+        place, letters = (np.log(tick) - low) / (high - low), len(f"{tick:g}")
+        room = [abs(place - p) - LETTER * (letters + len(f"{t:g}")) / 2 for t, p in found.items()]
+        if 0 <= place <= 1 and min(room, default=1) > GAP:
+            found[tick] = place
+    return sorted(found)
+
+
+def _at(curve, epsilon, axes):
+    """The accuracy that a curve, as it is drawn, has at some ε."""
+    scale = np.log if axes.scale == "log" else np.asarray
+    return float(np.interp(scale(epsilon), scale(curve.x), curve.y))
+
+
+def marked(curve):
+    return curve.radius is not None and curve.x[0] <= curve.radius <= curve.x[-1]
+
+
+def lines(curves):
+    """The most lines that a label of these curves takes."""
+    return max((len(textwrap.wrap(c.label, LETTERS)) for c in curves), default=1)
+
+
+def _label(ax, curves, axes, inside):
+    """The names of the curves in the column on the right, each joined to where its curve ends."""
+    bottom, top = ax.get_ylim()
+    ends = [min(c.x[-1], axes.x[1]) for c in curves]
+    y = [_at(c, end, axes) for c, end in zip(curves, ends, strict=True)]
+    heights = spread([(v - bottom) / (top - bottom) for v in y], LINE * lines(curves) / inside)
+    beside = 1 + 0.17 / (ax.get_position().width * WIDTH)
+    for c, end, v, height in zip(curves, ends, y, heights, strict=True):
+        ax.annotate(
+            textwrap.fill(c.label, LETTERS),
+            (UNITS[axes.norm] * end, v),
+            (beside, height),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=SIZE,
+            color=readable(c.colour),
+            annotation_clip=False,
+            arrowprops=dict(
+                arrowstyle="-", color=c.colour, linewidth=0.8, shrinkA=1, shrinkB=2, relpos=(0, 0.5)
+            ),
+        )
+
+
+def readable(colour):
+    """A colour as dark as text on white must be: a contrast of 4.5."""
+    rgb = np.array(colors.to_rgb(colour))
+    while 1.05 / (0.05 + np.where(rgb > 0.04, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92) @ LIGHT) < 4.5:
+        rgb = 0.95 * rgb
+    return colors.to_hex(rgb)
