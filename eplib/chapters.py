@@ -95,7 +95,7 @@ def _stored(scale, dataset, seed, needs):
         if path is None:
             return False
         checkpoint = checkpoints.load(path)
-        if not all(results.find(measurements.settings_of(checkpoint, m)) for m in wanted):
+        if not all(_result(checkpoint, m) for m in wanted):
             return False
     return True
 
@@ -125,6 +125,51 @@ def outcomes(shown, models, attack):
 def first_seed(shown):
     """The same with its first seed alone."""
     return replace(shown, seeds=shown.seeds[:1])
+
+
+def stored(shown, measurement, models=None):
+    """{model: [Result, one a seed]} of a measurement where it is stored, for seeds shown: of `models`, or of
+    every network of the scale. Nothing is trained or measured.
+    """
+    size = scales.scale(shown.scale)
+    found = {}
+    for model in models or size.others.get(shown.dataset, size.rows):
+        for seed in shown.seeds:
+            path = checkpoints.find(shown.scale, model, shown.dataset, seed)
+            result = path and _result(checkpoints.load(path), measurement)
+            if result:
+                found.setdefault(model, []).append(result)
+    return found
+
+
+def _result(checkpoint, measurement):
+    """The stored result of a measurement, or None, also where it cannot be made of this network."""
+    try:
+        return results.find(measurements.settings_of(checkpoint, measurement))
+    except InputError:
+        return None
+
+
+def paired(found, first, second):
+    """([Result], [Result]) of two models, of the seeds that both have; InputError where there is none."""
+    seeds = [{r.settings["seed"] for r in found.get(model, [])} for model in (first, second)]
+    both = seeds[0] & seeds[1]
+    if not both:
+        raise InputError(
+            f"{first} of seeds {seeds[0]}, {second} of seeds {seeds[1]}: measure both of one seed"
+        )
+    return tuple([r for r in found[model] if r.settings["seed"] in both] for model in (first, second))
+
+
+def radii(shown, norm, models=None):
+    """{model: median first-order radius in a norm, in pixels of [0, 1], mean over seeds} from the stored
+    results of "margins".
+    """
+    found = {}
+    for model, every in stored(shown, "margins", models).items():
+        tables = [r.table[(r.table.metric == "radius") & (r.table.norm == norm)] for r in every]
+        found[model] = sum(t.value.iloc[0] for t in tables) / len(tables)
+    return found
 
 
 def with_control(shown, study):

@@ -219,8 +219,8 @@ def measure_and_keep(checkpoint, measurement, images=None, epsilons=None, out=No
     except KeyboardInterrupt as stopped:
         kept = len(list(unfinished.glob("*.npz")))
         raise Interrupted(
-            f"{measurement} of {checkpoint.name} stopped with {kept} finished parts kept: the same command goes"
-            " on"
+            f"{measurement} of {checkpoint.name} stopped with {kept} finished parts kept: the same command"
+            " goes on"
         ) from stopped
     path = results.save(result, out or written / "results")
     parts.forget(unfinished)

@@ -1,0 +1,30 @@
+"""The paper's figures of attacks beside ours: which of our results are drawn, and what is said below."""
+
+from eplib import curves, pictures
+
+LIKE_THE_PAPERS = ("ep-cnn", "cnn", "vit-8", "cnn-at-l2-0.5", "cnn-at-l2-1")  # the paper's kinds of networks
+CAUSES = ("twin-bptt", "twin-adjoint", "cnn-plain", "cnn-like-ep", "cnn-penalised", "student-of-ep-cnn")
+
+
+def beside(label, published, found, models, badge, radii=None, start="", more="", axes=None):
+    """A published figure beside ours (`curves.figure`): of those of `models` that are in `found`, {model:
+    [Result, one a seed]}; says whose seeds are fewer than the badge's.
+    """
+    chosen = {model: found[model] for model in models if found.get(model)}
+    drawn = curves.of_results(chosen, curves.other_images(badge), radii)
+    more = " ".join(sentence for sentence in (fewer(chosen, badge), more) if sentence)
+    return curves.figure(label, published, drawn, badge, start, more, axes)
+
+
+def fewer(found, badge):
+    """Which models have other seeds than the badge names, as a sentence; "" where none has."""
+    other = {}
+    for model, results in found.items():
+        seeds = tuple(sorted(r.settings["seed"] for r in results))
+        if seeds != tuple(sorted(badge.seeds)):
+            other.setdefault(seeds, []).append(pictures.name(model))
+    said = [
+        f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))} only: {', '.join(models)}"
+        for seeds, models in other.items()
+    ]
+    return f"With {'; '.join(said)}." if said else ""

@@ -1,0 +1,74 @@
+"""What the pages about attacks say, composed from published curves, results and verdicts."""
+
+from eplib import attack_verdicts, chapters, pictures, published_curves, verdicts
+from eplib.checks import NORMS
+from eplib.sentences import Text
+
+WORDS = {
+    "supported": "keeps more images right than",
+    "contradicted": "keeps fewer images right than",
+    "undecided": "is not shown to differ from",
+}
+COMPARABLE_WORDS = {
+    "supported": "keeps as many images right as",
+    "contradicted": "keeps clearly fewer images right than",
+    "undecided": "is not shown to keep as many images right as",
+}
+
+
+def white_box_verdicts(found, norm, trained):
+    """{(rival, claim): Verdict} under PGD, where the published curves are furthest apart: does the EP-CNN
+    lead the CNN and the ViT ("leads"), is it comparable to the adversarially trained network `trained`
+    ("comparable")? Rivals without results are left out.
+
+    found: {model: [Result, one a seed]} of `chapters.stored`.
+    """
+    rivals = {"cnn": "cnn", "vit-8": "vit", trained: trained}
+    said = {}
+    for model, key in rivals.items():
+        if model not in found:
+            continue
+        ep, other = chapters.paired(found, "ep-cnn", model)
+        if model == trained:
+            target = attack_verdicts.published_lead(norm, key, "ep-cnn")[0]
+            said[model, "comparable"] = attack_verdicts.comparable(
+                ep, other, norm, target, pictures.name(model)
+            )
+        else:
+            target = attack_verdicts.published_lead(norm, "ep-cnn", key)[0]
+            said[model, "leads"] = verdicts.leads(ep, other, norm, target, pictures.name(model))
+    return said
+
+
+def white_box_answer(said, badge):
+    """The answer of the page in one sentence. said: {norm: `white_box_verdicts`}."""
+    parts = []
+    for norm, found in said.items():
+        clauses = [
+            f"{(WORDS if claim == 'leads' else COMPARABLE_WORDS)[v.networks]} the {pictures.name(model)}"
+            for (model, claim), v in found.items()
+        ]
+        parts.append(f"in {NORMS[norm]} it {', '.join(clauses)}")
+    return Text(
+        "**In one sentence.** Where the published curves are furthest apart, ours under PGD:"
+        f" {'; '.join(parts)} ({badge.dataset_name}, {badge.scale} scale)."
+    )
+
+
+def published_claims(norm):
+    """What the paper's own numbers say where its EP-CNN leads, and where it falls behind, in words."""
+    figure = attack_verdicts.FIGURES[norm]
+    lines = []
+    for rival in ("cnn", "vit"):
+        epsilon, ep, other = attack_verdicts.published_lead(norm, "ep-cnn", rival)
+        lines.append(f"EP-CNN {ep:.1%} and {published_curves.name(rival)} {other:.1%} at ε = {epsilon:.3g}")
+    for rival in published_curves.curves(figure):
+        if rival.startswith("cnn-at"):
+            epsilon, other, ep = attack_verdicts.published_lead(norm, rival, "ep-cnn")
+            lines.append(
+                f"EP-CNN {ep:.1%} and {published_curves.name(rival)} {other:.1%} at ε = {epsilon:.3g}"
+            )
+    return Text(
+        f"**Published** (arXiv 2401.11543, CIFAR-10, PGD {NORMS[norm]}), where each pair of curves is"
+        f" furthest apart: {'; '.join(lines)}."
+    )
