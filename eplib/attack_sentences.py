@@ -72,3 +72,40 @@ def published_claims(norm):
         f"**Published** (arXiv 2401.11543, CIFAR-10, PGD {NORMS[norm]}), where each pair of curves is"
         f" furthest apart: {'; '.join(lines)}."
     )
+
+
+def cifar100_claims(figures):
+    """What the published CIFAR-100 curves say where an adversarially trained CNN leads the EP-CNN most, and
+    where the EP-CNN leads it most, in words. figures: names of `published_curves` that show both.
+    """
+    lines = []
+    for figure in figures:
+        found, rival = published_curves.of(figure), "cnn-at-l2-0.5"
+        norm = found.axes.norm
+        behind = attack_verdicts.published_lead(norm, rival, "ep-cnn", figure)
+        ahead = attack_verdicts.published_lead(norm, "ep-cnn", rival, figure)
+        lines.append(
+            f"{found.title}: EP-CNN {behind[2]:.1%} and {published_curves.name(rival)} {behind[1]:.1%} at ε ="
+            f" {behind[0]:.3g}, {ahead[1]:.1%} and {ahead[2]:.1%} at ε = {ahead[0]:.3g}"
+        )
+    return Text(
+        "**Published** (arXiv 2401.11543, CIFAR-100), where the two curves are furthest apart either way: "
+        + "; ".join(lines)
+        + "."
+    )
+
+
+def cifar100_answer(shown, found):
+    """The answer of the page on CIFAR-100 in one sentence: which networks of ours there are. found: {model:
+    [Result]} of what is shown, or {}.
+    """
+    if not found:
+        return Text(
+            "**In one sentence.** This project has no CIFAR-100 network yet, so this page shows the published"
+            " curves and says nothing about ours; the campaign lists what is missing."
+        )
+    networks = ", ".join(pictures.name(m) for m in found)
+    return Text(
+        f"**In one sentence.** The published CIFAR-100 curves beside ours ({networks}; {shown.scale} scale);"
+        " verdicts are on the pages of the single attacks."
+    )

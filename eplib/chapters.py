@@ -127,10 +127,25 @@ def first_seed(shown):
     return replace(shown, seeds=shown.seeds[:1])
 
 
+def where_stored(dataset, scale="best", seeds="all", measurement="pgd-linf"):
+    """The `Shown` of the largest scale at which some network of `dataset` has a stored measurement, or None:
+    for a chapter that computes nothing. scale, seeds: as in `choose`.
+    """
+    for name in ("paper", "cpu", "quick") if scale == "best" else (scale,):
+        every = scales.scale(name).seeds if seeds == "all" else tuple(seeds)
+        found = stored(Shown(name, dataset, every), measurement)
+        kept = {r.settings["seed"] for rs in found.values() for r in rs}
+        if kept:
+            return Shown(name, dataset, tuple(s for s in every if s in kept))
+    return None
+
+
 def stored(shown, measurement, models=None):
     """{model: [Result, one a seed]} of a measurement where it is stored, for seeds shown: of `models`, or of
-    every network of the scale. Nothing is trained or measured.
+    every network of the scale. Nothing is trained or measured; {} where nothing is shown (None).
     """
+    if shown is None:
+        return {}
     size = scales.scale(shown.scale)
     found = {}
     for model in models or size.others.get(shown.dataset, size.rows):

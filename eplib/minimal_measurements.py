@@ -2,6 +2,8 @@
 `eplib.minimal_norm`.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -73,7 +75,7 @@ def _measured(name, norm, attack, net, images, labels, sizes, folder, progress):
         right = done["minimal_norm"][done["minimal_norm"] > 0]
         return f"median {norm} {_quartiles('', right)['value']:.3g}" if len(right) else "none right"
 
-    done, _ = in_parts(len(images), sizes["batch"], part, f"{name} {norm}", folder, progress, running)
+    done, seconds = in_parts(len(images), sizes["batch"], part, f"{name} {norm}", folder, progress, running)
     where = {
         "attack": name,
         "norm": norm,
@@ -83,7 +85,7 @@ def _measured(name, norm, attack, net, images, labels, sizes, folder, progress):
         "predict_steps": model.steps,
         "order": model.order,
     }
-    return _found(where, done["minimal_norm"], done["model_calls"], epsilons)
+    return replace(_found(where, done["minimal_norm"], done["model_calls"], epsilons), seconds=seconds)
 
 
 def _found(where, norms, calls, epsilons):

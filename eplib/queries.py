@@ -40,7 +40,7 @@ def square_queries(net, images, labels, sizes, folder=None, progress=True):
         return f"ε = {threats[-1].epsilon:.3g}: {(done['queries'][-1] == -1).mean():.3f} right"
 
     words = f"queries of square {sizes['norm']}"
-    done, _ = in_parts(len(images), sizes["batch"], part, words, folder, progress, running)
+    done, seconds = in_parts(len(images), sizes["batch"], part, words, folder, progress, running)
     where = {"attack": "square", "norm": sizes["norm"], "labels": "true", "attack_steps": sizes["queries"]}
     where |= {"predict_steps": model.steps, "order": model.order}
     rows = []
@@ -49,7 +49,7 @@ def square_queries(net, images, labels, sizes, folder=None, progress=True):
         rows.append(here | share("accuracy", counts == -1))
         if (counts > 0).any():
             rows.append(here | quartiles("queries", counts[counts > 0]))
-    return Found(rows, done["clean"], done["queries"] == -1, {"queries": done["queries"]})
+    return Found(rows, done["clean"], done["queries"] == -1, {"queries": done["queries"]}, seconds)
 
 
 def _counts(model, images, labels, clean, threats, queries, start):

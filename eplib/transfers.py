@@ -46,7 +46,7 @@ def transfer(net, images, labels, sizes, sources, folder=None, progress=True):
         return f"ε = {threats[-1].epsilon:.3g}: {done['correct'][-1].mean():.3f} right"
 
     words = f"transfer {sizes['norm']}"
-    done, _ = in_parts(len(images), sizes["batch"], part, words, folder, progress, running)
+    done, seconds = in_parts(len(images), sizes["batch"], part, words, folder, progress, running)
     where = {"attack": "transfer", "norm": sizes["norm"], "labels": "true", "attack_steps": sizes["steps"]}
     where |= {"predict_steps": target.steps, "order": target.order}
     places = [{"other_model": s, "epsilon": t.epsilon} for s in (*sources, ANY) for t in threats]
@@ -54,7 +54,7 @@ def transfer(net, images, labels, sizes, sources, folder=None, progress=True):
         where | place | share("accuracy", torch.from_numpy(np.ascontiguousarray(right)))
         for place, right in zip(places, done["correct"], strict=True)
     ]
-    return Found(rows, done["clean"], done["correct"])
+    return Found(rows, done["clean"], done["correct"], seconds=seconds)
 
 
 def _check_alike(name, source, net, images):

@@ -87,7 +87,6 @@ def test_networks_of_both_kinds_attack_each_other(smoke, target):
     assert found.clean.all() and found.correct.shape == (6, 4)
     known = (net.steps, net.order) if target == "ep-cnn" else (None, None)
     assert {(row["predict_steps"], row["order"]) for row in found.rows} == {known}
-    assert not any(module.training for module in net.modules() if module is not net) or target == "ep-cnn"
     assert all(p.grad is None for each in nets.values() for p in each.parameters())
 
 
@@ -109,7 +108,7 @@ def test_a_transfer_that_was_stopped_goes_on_and_shows_where_it_is(case, monkeyp
     kept = len(list(tmp_path.iterdir()))
     assert 0 < kept < 3
     again = transfer(net, x, y, SIZES, sources, tmp_path, progress=False)
-    assert again.rows == whole.rows and (again.correct == whole.correct).all()
+    assert again.seconds > 0 and again.rows == whole.rows and (again.correct == whole.correct).all()
     assert (again.clean == whole.clean).all()
 
 
