@@ -8,9 +8,11 @@ CAUSES = ("twin-bptt", "twin-adjoint", "cnn-plain", "cnn-like-ep", "cnn-penalise
 
 def beside(label, published, found, models, badge, radii=None, start="", more="", axes=None):
     """A published figure beside ours (`curves.figure`): of those of `models` that are in `found`, {model:
-    [Result, one a seed]}; says whose seeds are fewer than the badge's.
+    [Result, one a seed]}; says whose seeds are fewer than the badge's. badge: None where nothing is found.
     """
     chosen = {model: found[model] for model in models if found.get(model)}
+    if not chosen:
+        return curves.figure(label, published, [], None, start, more, axes)
     drawn = curves.of_results(chosen, curves.other_images(badge), radii)
     more = " ".join(sentence for sentence in (fewer(chosen, badge), more) if sentence)
     return curves.figure(label, published, drawn, badge, start, more, axes)

@@ -1,5 +1,7 @@
 """What the pages about attacks say, composed from published curves, results and verdicts."""
 
+import re
+
 from eplib import attack_verdicts, chapters, pictures, published_curves, verdicts
 from eplib.checks import NORMS
 from eplib.sentences import Text
@@ -31,13 +33,20 @@ def white_box_verdicts(found, norm, trained):
         ep, other = chapters.paired(found, "ep-cnn", model)
         if model == trained:
             target = attack_verdicts.published_lead(norm, key, "ep-cnn")[0]
-            said[model, "comparable"] = attack_verdicts.comparable(
-                ep, other, norm, target, pictures.name(model)
-            )
+            said[model, "comparable"] = attack_verdicts.comparable(ep, other, norm, target, rival_name(model))
         else:
             target = attack_verdicts.published_lead(norm, "ep-cnn", key)[0]
-            said[model, "leads"] = verdicts.leads(ep, other, norm, target, pictures.name(model))
+            said[model, "leads"] = verdicts.leads(ep, other, norm, target, rival_name(model))
     return said
+
+
+def rival_name(model):
+    """A model as a sentence names it after "the"."""
+    trained = re.fullmatch(r"cnn-at-(l2|linf)-(.+)", model)
+    if trained:
+        norm, epsilon = trained.groups()
+        return f"CNN trained against {NORMS[norm]} {epsilon}{'/255' if norm == 'linf' else ''}"
+    return pictures.name(model)
 
 
 def white_box_answer(said, badge):
@@ -45,7 +54,7 @@ def white_box_answer(said, badge):
     parts = []
     for norm, found in said.items():
         clauses = [
-            f"{(WORDS if claim == 'leads' else COMPARABLE_WORDS)[v.networks]} the {pictures.name(model)}"
+            f"{(WORDS if claim == 'leads' else COMPARABLE_WORDS)[v.networks]} the {rival_name(model)}"
             for (model, claim), v in found.items()
         ]
         parts.append(f"in {NORMS[norm]} it {', '.join(clauses)}")

@@ -122,3 +122,35 @@ def test_published_claim_quotes_the_published_numbers():
 def test_smoke_results_never_land_in_the_repository(monkeypatch):
     monkeypatch.delenv("EPLIB_OUT", raising=False)
     assert results.folders("smoke")[0].parts[-2:] == ("_build", "smoke")
+
+
+def test_stored_results_are_found_and_nothing_is_computed(shown, out, smoke, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(measurements, "measure", lambda *a, **k: pytest.fail("measured"))
+        assert chapters.stored(shown, "pgd-linf") == {} == chapters.stored(None, "pgd-linf")
+        assert chapters.where_stored("sample", "smoke") is None
+    folder = out / "checkpoints" / "smoke"
+    for model, stored in smoke.items():
+        checkpoints.save(folder, stored.net, model, "sample", "smoke", 0, stored.record["training"])
+        measurements.stored_or_measured(stored, "margins", progress=False)
+    measurements.stored_or_measured(smoke["cnn"], "pgd-linf", progress=False)
+    assert list(chapters.stored(shown, "pgd-linf")) == ["cnn"]
+    assert set(chapters.stored(shown, "margins")) == {"ep-cnn", "cnn"}
+    assert list(chapters.stored(shown, "margins", ("ep-cnn", "mixer"))) == ["ep-cnn"]
+    assert chapters.where_stored("sample", "smoke") == shown
+    assert chapters.where_stored("sample", "smoke", [7]) is None
+    assert chapters.where_stored("cifar100", "smoke") is None
+    radii = chapters.radii(shown, "l2")
+    assert set(radii) == {"ep-cnn", "cnn"} and all(r > 0 for r in radii.values())
+    assert chapters.radii(shown, "l2")["cnn"] != chapters.radii(shown, "linf")["cnn"]
+
+
+def test_pairs_have_the_same_seeds():
+    def result(seed):
+        return results.Result({"seed": seed}, None, None, None, None, {})
+
+    found = {"ep-cnn": [result(s) for s in (11, 13, 17)], "cnn": [result(s) for s in (13, 19, 17)]}
+    first, second = chapters.paired(found, "ep-cnn", "cnn")
+    assert [[r.settings["seed"] for r in side] for side in (first, second)] == [[13, 17], [13, 17]]
+    with pytest.raises(InputError, match="measure both"):
+        chapters.paired(found, "ep-cnn", "vit-8")
