@@ -138,7 +138,9 @@ def pgd(model, images, labels, threat, steps=20):
         return images.clone()
     step = 2.5 * threat.epsilon / steps
     kind = {"linf": torchattacks.PGD, "l2": torchattacks.PGDL2}[threat.norm]
-    attack = kind(model, eps=threat.epsilon, alpha=step, steps=steps, random_start=False)
+    # its default, 1e-10, stops the steps of an image that the network is sure about
+    offset = {"eps_for_division": 1e-30} if threat.norm == "l2" else {}
+    attack = kind(model, eps=threat.epsilon, alpha=step, steps=steps, random_start=False, **offset)
     with torch.enable_grad():
         return attack(images.detach().contiguous(), labels).detach()
 
