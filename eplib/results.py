@@ -75,6 +75,11 @@ def stem(settings):
     return Path(s["scale"]) / s["dataset"] / s["measurement"] / name
 
 
+def _with_ending(base, ending):
+    """A path with an ending added: models' names hold dots, which `with_suffix` would cut."""
+    return base.with_name(f"{base.name}.{ending}")
+
+
 def tidy(table):
     """The table with all of `COLUMNS`, in their order, before those that only this measurement has."""
     return table.reindex(columns=[*COLUMNS, *(c for c in table.columns if c not in COLUMNS)])
@@ -99,9 +104,9 @@ def save(result, folder):
         "npz_sha256": files.sha256(buffer.getvalue()),
         **result.record,
     }
-    path = base.with_suffix(".json")
-    files.write(base.with_suffix(".csv"), table)
-    files.write(base.with_suffix(".npz"), buffer.getvalue())
+    path = _with_ending(base, "json")
+    files.write(_with_ending(base, "csv"), table)
+    files.write(_with_ending(base, "npz"), buffer.getvalue())
     files.write_json(path, record)
     return path
 
@@ -148,7 +153,7 @@ def load(path):
 def find(settings):
     """The stored result of exactly these settings, or None."""
     for folder in folders(settings["scale"])[1]:
-        path = folder / "results" / stem(settings).with_suffix(".json")
+        path = _with_ending(folder / "results" / stem(settings), "json")
         if path.exists():
             return load(path)
     return None

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,16 @@ def test_the_path_names_the_settings(tmp_path):
     path = results.save(result(), tmp_path)
     assert path.parent == tmp_path / "smoke" / "sample" / "pgd-linf"
     assert re.fullmatch(r"ep-cnn-s0-[0-9a-f]{10}\.json", path.name)
+
+
+def test_models_with_dots_in_their_names_keep_results_of_their_own(out):
+    saved = []
+    for model in ("cnn-at-l2-0.5", "cnn-at-l2-0.05", "cnn-at-l2-0.3"):
+        settings = result().settings | {"model": model}
+        path = results.save(replace(result(), settings=settings), out / "results")
+        assert path.name.startswith(f"{model}-s0-") and results.find(settings).settings == settings
+        saved.append(path)
+    assert len(set(saved)) == 3 == len(list(out.rglob("*.npz")))
 
 
 def test_same_settings_same_name_other_settings_other_name():
