@@ -58,13 +58,15 @@ def choose(scale="best", dataset="default", seeds="all", needs=MAIN, once=None):
     """Check a chapter's parameters and return what it will show.
 
     needs: {model: measurements} that the chapter shows of every seed. once: the same, of the first seed
-    alone. scale: "best" is the largest of paper, cpu and quick at which all of it is stored for some seed,
-    else quick. dataset: "default" is the scale's. seeds: "all" are those for which everything is stored, or
+    alone. scale: "best" is the largest of paper, cpu and quick at which all of it is stored for some seed
+    and whose images are at hand (`data.available`), else quick. dataset: "default" is the scale's. seeds: "all" are those for which everything is stored, or
     the scale's where there are none; or a list. Raises InputError for anything else.
     """
     once = once or {}
     if scale == "best":
-        stored = [s for s in ("paper", "cpu", "quick") if complete(s, scales.scale(s).dataset, needs, once)]
+        # pages show images too, so a scale counts only where its images can be read
+        there = [s for s in ("paper", "cpu", "quick") if data.available(scales.scale(s).dataset)]
+        stored = [s for s in there if complete(s, scales.scale(s).dataset, needs, once)]
         scale = stored[0] if stored else "quick"
     size = scales.scale(scale)
     dataset = size.dataset if dataset == "default" else one_of("data set", dataset, data.CLASSES)

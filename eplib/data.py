@@ -119,6 +119,13 @@ def load(name, split, root=None):
     return _canonical(name, split, images, labels, official, path)
 
 
+def available(name):
+    """Whether a data set can be read without the network: it ships with the project, or lies in the data
+    folder as NAME.npz.
+    """
+    return name == "sample" or (data_folder() / f"{one_of('data set', name, CLASSES)}.npz").exists()
+
+
 def data_folder(root=None):
     """Where data sets are looked for and downloaded to."""
     cache_home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -57,6 +57,7 @@ def test_best_is_the_largest_scale_with_everything_stored(monkeypatch):
         return there.get(scale, ())
 
     monkeypatch.setattr(chapters, "complete", complete)
+    monkeypatch.setattr(chapters.data, "available", lambda name: True)
     monkeypatch.setattr(chapters.checkpoints, "find", lambda *a: "somewhere")
     assert chapters.choose() == chapters.Shown("cpu", "cifar10", (13,))
     assert chapters.choose(needs={"cnn": ()}, once={"vit-4": ()}).scale == "cpu"
@@ -143,6 +144,15 @@ def test_stored_results_are_found_and_nothing_is_computed(shown, out, smoke, mon
     radii = chapters.radii(shown, "l2")
     assert set(radii) == {"ep-cnn", "cnn"} and all(r > 0 for r in radii.values())
     assert chapters.radii(shown, "l2")["cnn"] != chapters.radii(shown, "linf")["cnn"]
+
+
+def test_a_scale_whose_images_are_not_at_hand_is_not_the_best(monkeypatch, tmp_path):
+    monkeypatch.setattr(chapters, "complete", lambda scale, dataset, needs, once: (11,))
+    monkeypatch.setenv("EPLIB_DATA", str(tmp_path))
+    assert chapters.choose().scale == "quick"
+    (tmp_path / "cifar10.npz").touch()
+    monkeypatch.setattr(chapters.checkpoints, "find", lambda *a: "somewhere")
+    assert chapters.choose().scale == "paper"
 
 
 def test_pairs_have_the_same_seeds():
