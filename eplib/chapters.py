@@ -58,9 +58,10 @@ def choose(scale="best", dataset="default", seeds="all", needs=MAIN, once=None):
     """Check a chapter's parameters and return what it will show.
 
     needs: {model: measurements} that the chapter shows of every seed. once: the same, of the first seed
-    alone. scale: "best" is the largest of paper, cpu and quick at which all of it is stored for some seed
-    and whose images are at hand (`data.available`), else quick. dataset: "default" is the scale's. seeds: "all" are those for which everything is stored, or
-    the scale's where there are none; or a list. Raises InputError for anything else.
+    alone. scale: "best" is the largest of paper, cpu and quick at which all of it is stored for some seed and
+    whose images are at hand (`data.available`), else quick. dataset: "default" is the scale's. seeds: "all"
+    are those for which everything is stored, or the scale's where there are none; or a list. Raises
+    InputError for anything else.
     """
     once = once or {}
     if scale == "best":
