@@ -4,6 +4,7 @@ AutoAttack with its sampling error, and the tables beside them.
 
 import numpy as np
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.transforms import ScaledTranslation
 
 from eplib import attack_verdicts, chapters, curves, panels, published_curves, verdicts
 from eplib.checks import NORMS, InputError
@@ -55,8 +56,9 @@ def accuracy(label, found, norm, badge):
         f"How to read it: every line is one way to attack and to count ({badge.text}); the first is the"
         " corrected one, the others change one choice of it, “published” all of them, and random starts are"
         " further effort. Marks are means over seeds, bars reach from the lowest to the highest bound of the"
-        " seeds' 95 % Wilson intervals; the numbers are changes against the corrected line, in points. A line"
-        " without a mark does not apply to that network. Every panel ends where its numbers end."
+        " seeds' 95 % Wilson intervals. The numbers are the corrected accuracy and, below it, changes against"
+        " it in points. A line without a mark does not apply to that network. Every panel ends where its"
+        " numbers end."
     )
     height = 0.9 + rows * (0.75 + 0.34 * len(drawn))
     width = panels.WIDTH if columns > 1 else 0.65 * panels.WIDTH
@@ -66,12 +68,12 @@ def accuracy(label, found, norm, badge):
 def _panel(ax, drawn, i, title):
     """One ε: its place is `i` in every curve."""
     ax.set_title(title, loc="left", fontsize=10)
-    beside = ax.get_yaxis_transform()  # x in widths of the panel, y in lines
     for j, (model, mark) in enumerate(zip(PAIR, MARKS, strict=True)):
-        x, colour = 1.15 + 0.24 * j, COLOURS[model]
-        text = dict(transform=beside, ha="center", va="center", fontsize=8.5, color=panels.readable(colour))
+        colour, inches = COLOURS[model], ScaledTranslation(0.4 + 0.6 * j, 0, ax.figure.dpi_scale_trans)
+        text = dict(ha="center", va="center", fontsize=8.5, color=panels.readable(colour))
+        text["transform"] = ax.get_yaxis_transform() + inches  # from the panel's right end; y in lines
         if model in drawn["corrected"]:
-            ax.text(x, -0.85, name(model), weight="bold", **text)
+            ax.text(1, -0.85, name(model), weight="bold", **text)
         for line, of in enumerate(drawn.values()):
             if model in of:
                 c, start = of[model], drawn["corrected"][model]
@@ -79,7 +81,7 @@ def _panel(ax, drawn, i, title):
                 bar = [[c.y[i] - c.low[i]], [c.high[i] - c.y[i]]]
                 ax.errorbar([c.y[i]], [at], xerr=bar, fmt=mark, color=colour, markersize=5, elinewidth=1.2)
                 change = points(c.y[i] - start.y[i]) if line else f"{c.y[i]:.1%}"
-                ax.text(x, line, change, **text)
+                ax.text(1, line, change, **text)
     ax.set_yticks(range(len(drawn)), list(drawn))
     ax.set(ylim=(len(drawn) - 0.5, -0.5), xlabel="counted as right")
     ax.set_xlim(0, 1.04 * max(c.high[i] for of in drawn.values() for c in of.values()))
@@ -123,8 +125,8 @@ def square_table(found):
             only = [sum(int((pair[j] & ~pair[1 - j]).sum()) for pair in pairs) for j in (1, 0)]
             images = sum(len(a) for a, _ in pairs)
             lines.append((name(model), strength(*c[:2]), f"{c[3]:.1%}", f"{c[2]:.1%}", *only, f"{images:,}"))
-    head = ("network", "strength", "logits", "probabilities", "survive only where it sees probabilities")
-    return table((*head, "only where it sees logits", "images"), lines)
+    head = ("network", "strength", "logits", "probabilities", "right only with probabilities")
+    return table((*head, "right only with logits", "images"), lines)
 
 
 def what_holds(found):
@@ -196,8 +198,8 @@ def sample_table():
     head = ("published AutoAttack", "accuracy", *(f"on {n:,} images" for n in SAMPLES))
     note = (
         "95 % Wilson intervals; of a difference, that of Newcombe for two samples. All seeds share the same"
-        f" {SAMPLES[0]} images, so a mean over seeds is no larger sample; a test on the same images would be"
-        " narrower, but the outcomes of single images were not published."
+        f" {SAMPLES[0]} images, so a mean over seeds is no larger sample; a test on the same images would"
+        " mostly be narrower, but the outcomes of single images were not published."
     )
     return table(head, lines, note)
 

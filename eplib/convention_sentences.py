@@ -108,8 +108,9 @@ def leaders(found, rival, norm, convention):
     `verdicts.along_the_curve` says.
     """
     pair = chapters.paired(under(found, norm, convention), "ep-cnn", rival)
-    every = verdicts.along_the_curve(*pair, norm)
-    return {e: rival if who == "cnn" else who for who, at in every.items() for e in at}
+    every = verdicts.along_the_curve(*pair, norm)  # which calls every rival "cnn"
+    found = {e: rival if who == "cnn" else who for who, at in every.items() for e in at}
+    return dict(sorted(found.items()))
 
 
 def strength(norm, epsilon):
@@ -190,7 +191,7 @@ def who_is_repaired(found):
             told.append(
                 f"{name(model)} at {strength(norm, at.epsilon)}: {at.repaired} of {at.wrong} wrong images end"
                 f" right, {at.error:.1%} × {at.share:.1%} = {at.floor:.1%} of all, beside"
-                f" {at.kept / at.images:.1%} that were right before"
+                f" {at.kept / at.images:.1%} that were right before and still are"
             )
     known = [
         f"{published_curves.name(key)} {accuracy:.1%} = {1 - clean:.1%} × {accuracy / (1 - clean):.1%}"
