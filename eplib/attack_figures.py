@@ -30,3 +30,9 @@ def fewer(found, badge):
         for seeds, models in other.items()
     ]
     return f"With {'; '.join(said)}." if said else ""
+
+
+def ordered(found):
+    """The models of {model: …} as the pages about attacks show them: like the paper's, causes, all others."""
+    first = (*LIKE_THE_PAPERS, *CAUSES)
+    return [m for m in first if m in found] + [m for m in found if m not in first]

@@ -85,19 +85,21 @@ def larger_changes(ep_results, rival_results, rival):
     below 0.05, contradicted when the rival's is, otherwise undecided. An image that was not broken counts as
     harder than every broken one. Raises InputError where pairs share no image that both get right.
     """
-    pairs = [_norms(a, b) for a, b in zip(ep_results, rival_results, strict=True)]
+    found = [_norms(a, b) for a, b in zip(ep_results, rival_results, strict=True)]
+    pairs = [_ranked(*pair) for pair in found]
     p_values = holm([signed_rank(*pair) for pair in pairs])
     medians = [tuple(float(np.median(side)) for side in pair) for pair in pairs]
     behind, networks = lagging(ep_results, rival_results, rival), "undecided"
     ahead = [ep - other for ep, other in medians]
     if not behind and max(p_values) < LEVEL and (min(ahead) > 0 or max(ahead) < 0):
         networks = "supported" if min(ahead) > 0 else "contradicted"
-    ep, other = (np.mean([m[i] for m in medians]) for i in (0, 1))
+    lengths = (np.mean([np.median(pair[i]) for pair in found]) for i in (0, 1))
+    ep, other = (f"{length:.3g}" if np.isfinite(length) else "not found" for length in lengths)
     seeds = f"means of {len(pairs)} seeds; largest adjusted p" if len(pairs) > 1 else "one seed; p"
     sentence = (
         f"For these networks: {networks}. {behind}{' ' if behind else ''}The median of the smallest changes"
-        f" found has the {NORMS[ep_results[0].norm]} length {ep:.3g} for the EP-CNN and {other:.3g} for the"
-        f" {rival}, over the {min(len(p[0]) for p in pairs)} or more images that both get right ({seeds}"
+        f" found has the {NORMS[ep_results[0].norm]} length {ep} for the EP-CNN and {other} for the {rival},"
+        f" over the {min(len(p[0]) for p in pairs)} or more images that both get right ({seeds}"
         f" {max(p_values):.2g})."
     )
     return Verdict(
@@ -110,13 +112,17 @@ def larger_changes(ep_results, rival_results, rival):
 
 
 def _norms(ep_result, rival_result):
-    """Two float arrays: minimal norms on the images that both networks get right."""
+    """Two float arrays: minimal norms on the images that both networks get right, inf where not broken."""
     if not np.array_equal(ep_result.image_ids, rival_result.image_ids):
         raise InputError("minimal norms of other images than each other: measure both networks alike")
     both = ep_result.correct_clean & rival_result.correct_clean
     if not both.any():
         raise InputError("no image that both networks get right: measure more images")
-    norms = [np.asarray(r.arrays["minimal_norm"], float)[both] for r in (ep_result, rival_result)]
+    return [np.asarray(r.arrays["minimal_norm"], float)[both] for r in (ep_result, rival_result)]
+
+
+def _ranked(*norms):
+    """The same arrays for ranking: what was not broken beyond everything that was."""
     finite = np.concatenate([n[np.isfinite(n)] for n in norms])
     beyond = 2 * finite.max() if len(finite) else 1.0
     return [np.where(np.isfinite(n), n, beyond) for n in norms]

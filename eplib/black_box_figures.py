@@ -11,14 +11,13 @@ from matplotlib.ticker import NullFormatter, PercentFormatter
 from eplib import (
     attack_figures,
     benchmark,
+    black_box,
     chapters,
     cost_figures,
     curves,
     panels,
     pictures,
-    scales,
     statistics,
-    transfers,
     union,
 )
 from eplib.checks import NORMS, InputError
@@ -48,12 +47,6 @@ def badge(found, page):
     return chapters.badge(main or found) if found else page
 
 
-def ordered(found):
-    """The models of {model: …} as the pages about attacks show them: like the paper's, causes, all others."""
-    first = (*attack_figures.LIKE_THE_PAPERS, *attack_figures.CAUSES)
-    return [m for m in first if m in found] + [m for m in found if m not in first]
-
-
 def at(epsilon):
     """An ℓ∞ ε in words."""
     return f"{NORMS['linf']} ε = {255 * epsilon:.3g}/255"
@@ -72,7 +65,7 @@ def broken_by(found, page):
     """
     if not found:
         raise InputError("no result of several attacks: measure suite-linf of one network first")
-    models = ordered(found)
+    models = attack_figures.ordered(found)
     first = found[models[0]][0]
     plan = [PARTS[name][0] for name, _ in first.settings["sizes"]["plan"]]
     kinds = {"survived": SURVIVED} | dict(zip(plan, PART_COLOURS, strict=False)) | {"wrong before": WRONG}
@@ -123,67 +116,15 @@ def _bar(ax, y, shares, colours):
         left += share
 
 
-def broken_after(result, epsilon):
-    """float [N]: queries of Square until each image was broken at ε; 0 where it was wrong before, inf where
-    it survives. What was broken at a smaller ε already counts with its queries there.
-
-    result: of "square-linf" or "square-l2". Raises InputError where ε was not measured.
-    """
-    if epsilon not in result.epsilons:
-        raise InputError(
-            f"ε = {epsilon} was not measured: give one of {', '.join(map(str, result.epsilons))}"
-        )
-    place = list(result.epsilons).index(epsilon)
-    counts = result.arrays["queries"][: place + 1].max(0)  # an image is broken once at most
-    return np.where(result.correct_clean, np.where(counts > 0, counts, np.inf), 0)
-
-
-def left_after(results, epsilon, queries):
-    """The share of images still right after so many queries at ε, the mean over results."""
-    return float(np.mean([(broken_after(r, epsilon) > queries).mean() for r in results]))
-
-
-def asked(result):
-    """The most queries that Square may make of an image: the stripes it starts from, and the candidates."""
-    return result.settings["sizes"]["queries"] + 1
-
-
-def milliseconds(found):
-    """{model: milliseconds of one inference an image} by the stored benchmark of costs, for models of `found`
-    that are CNNs or whose free phase, steps and order, it timed.
-    """
-    if not (benchmark.STORED / "cost.json").exists():
-        return {}
-    timed = cost_figures.rows(benchmark.stored("cost"), "inference")
-    known = {(r["steps"], r["order"]): r["milliseconds"] / r["batch"] for r in timed}
-    costs = {}
-    for model, results in found.items():
-        s = results[0].settings
-        if s["predict_steps"] or scales.row(s["scale"], model, s["dataset"]).kind == "CNN":
-            costs[model] = known.get((s["predict_steps"], s["order"]))
-    return {model: cost for model, cost in costs.items() if cost}
-
-
-def matched(found, costs):
-    """(cheaper, dearer, milliseconds) of EP-CNN and CNN: the cost of the whole attack on the cheaper one, an
-    image; None where the cost of one is not known. found: {model: [Result of "square-linf"]}.
-    """
-    both = [m for m in ("ep-cnn", "cnn") if m in found and m in costs]
-    if len(both) < 2:
-        return None
-    cheap, dear = sorted(both, key=costs.get)
-    return cheap, dear, costs[cheap] * asked(found[cheap][0])
-
-
 def budgets(found, costs, target, page):
     """Accuracy under Square against the queries of an image, and against the attacked network's own time.
 
-    found: {model: [Result of "square-linf"]}. costs: of `milliseconds`; where it lacks EP-CNN or CNN the
-    second panel is left out. target: the measured ε nearest to it is shown. page: the `chapters.Badge` of the
-    page.
+    found: {model: [Result of "square-linf"]}. costs: of `black_box.milliseconds`; where it lacks EP-CNN or
+    CNN the second panel is left out. target: the measured ε nearest to it is shown. page: the
+    `chapters.Badge` of the page.
     """
     found = {m: found[m] for m in attack_figures.LIKE_THE_PAPERS if m in found}
-    epsilon, both = nearest(found["ep-cnn"][0], target), matched(found, costs)
+    epsilon, both = nearest(found["ep-cnn"][0], target), black_box.matched(found, costs)
     shown, dashed = badge(found, page), curves.other_images(page)
     (coloured,) = panels.coloured(curves.of_results(found, dashed))
     colours = {c.model: c.colour for c in coloured}
@@ -214,8 +155,9 @@ def budgets(found, costs, target, page):
             f" ({benchmark.in_words(report)})."
         )
     told = "; ".join(
-        f"{pictures.name(m)} {left_after(r, epsilon, 1):.1%} after one and"
-        f" {left_after(r, epsilon, asked(r[0])):.1%} after {asked(r[0]):,} queries"
+        f"{pictures.name(m)} {black_box.left_after(r, epsilon, 1):.1%} after one and"
+        f" {black_box.left_after(r, epsilon, black_box.asked(r[0])):.1%} after"
+        f" {black_box.asked(r[0]):,} queries"
         for m, r in found.items()
     )
     alt = f"Accuracy under Square against queries, and against time where it is known: {told}."
@@ -227,8 +169,8 @@ def _against(ax, found, factors, epsilon, colours, dashed):
     """Curves of the share still right against queries times a factor, with names at their ends."""
     ends = {}
     for model, results in found.items():
-        after = [broken_after(r, epsilon) for r in results]
-        last = asked(results[0])
+        after = [black_box.broken_after(r, epsilon) for r in results]
+        last = black_box.asked(results[0])
         broken = np.unique(np.concatenate(after))
         queries = np.unique([1, last, *broken[(broken > 0) & np.isfinite(broken)]])
         right = np.array([[(a > q).sum() for q in queries] for a in after])
@@ -260,28 +202,6 @@ def _against(ax, found, factors, epsilon, colours, dashed):
         )
 
 
-def sources(result):
-    """The networks on which the images of a result of "transfer" were made."""
-    rows = result.table[result.table.metric == "accuracy"]
-    return [s for s in dict.fromkeys(rows.other_model) if s != transfers.ANY]
-
-
-def right_from(result, epsilon, made_on):
-    """bool [N]: which images a target gets right whichever of some networks PGD made them on, at ε. result:
-    of "transfer". Raises InputError where one of the networks or ε is not in it.
-    """
-    rows = result.table[result.table.metric == "accuracy"].reset_index(drop=True)
-    chosen = rows.index[rows.other_model.isin(made_on) & np.isclose(rows.epsilon, epsilon)]
-    if not made_on or len(chosen) != len(made_on):
-        raise InputError(f"no images of {', '.join(made_on) or 'nothing'} at ε = {epsilon}: measure transfer")
-    return result.correct[chosen].all(0)
-
-
-def others(result):
-    """The sources of a result of "transfer" but the network itself, for which they are no black box."""
-    return [s for s in sources(result) if s != result.settings["model"]]
-
-
 def transfer(found, page):
     """[a heat map of the accuracy of every target on images of every source, at the largest ε]; [] where
     nothing was measured.
@@ -291,13 +211,17 @@ def transfer(found, page):
     """
     if not found:
         return []
-    targets, shown = ordered(found), badge(found, page)
-    epsilon, made_on = max(found[targets[0]][0].epsilons), sources(found[targets[0]][0])
+    targets, shown = attack_figures.ordered(found), badge(found, page)
+    epsilon, made_on = max(found[targets[0]][0].epsilons), black_box.sources(found[targets[0]][0])
     columns = ["no attack", *(pictures.name(s) for s in made_on), "any other"]
 
     def line(result):
-        attacked = [right_from(result, epsilon, [s]) for s in made_on]
-        every = [result.correct_clean, *attacked, right_from(result, epsilon, others(result))]
+        attacked = [black_box.right_from(result, epsilon, [s]) for s in made_on]
+        every = [
+            result.correct_clean,
+            *attacked,
+            black_box.right_from(result, epsilon, black_box.others(result)),
+        ]
         return [right.mean() for right in every]
 
     shares = np.array([np.mean([line(r) for r in found[t]], 0) for t in targets])

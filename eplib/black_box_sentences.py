@@ -1,11 +1,11 @@
 """What the page about attackers who see less says, composed from published curves, results and verdicts."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from eplib import (
+    attack_figures,
     attack_verdicts,
+    black_box,
     chapters,
     checkpoints,
     files,
@@ -17,15 +17,14 @@ from eplib import (
     verdicts,
 )
 from eplib.attack_sentences import WORDS
-from eplib.black_box_figures import PARTS, asked, at, left_after, matched, ordered, others, right_from
+from eplib.black_box import BLACK, WHITE, asked, left_after, matched
+from eplib.black_box_figures import PARTS, at
 from eplib.sentences import Text, table
 
 PUBLISHED = {  # the figures of the paper beside our measurements
     "square-linf": "Square_Attack_Accuracy_100",
     "suite-linf": "Adversarial_Plotter_MichaelMeeting.py:CIFAR10_AA",
 }
-BLACK = ("noise-linf", "transfer", "square-linf")  # the more they see, the later
-WHITE = ("pgd-linf", "suite-linf")
 EIGHT = 8 / 255  # the budget most papers quote
 
 
@@ -131,7 +130,7 @@ def decisions(found):
     """
     told, images, count = [], 0, 0
     for (model, seed), pair in _both(found["hop-skip-jump"], found["pgd-l2"]).items():
-        ids, places = _common(pair)
+        ids, places = black_box.common(pair)
         alone = [0, 0]
         for e in set(pair[0].epsilons) & set(pair[1].epsilons):
             hop, pgd = (
@@ -152,94 +151,15 @@ def decisions(found):
 def _both(first, second):
     """{(model, seed): (Result, Result)} of the networks that two measurements share."""
     others = {(m, r.settings["seed"]): r for m, results in second.items() for r in results}
-    mine = {(m, r.settings["seed"]): r for m in ordered(first) for r in first[m]}
+    mine = {(m, r.settings["seed"]): r for m in attack_figures.ordered(first) for r in first[m]}
     return {key: (r, others[key]) for key, r in mine.items() if key in others}
 
 
-def _common(results):
-    """(ids of the images that all results look at, [their places in each])."""
-    shared = set.intersection(*(set(r.image_ids.tolist()) for r in results))
-    ids = [i for i in results[0].image_ids.tolist() if i in shared]
-    places = [{i: place for place, i in enumerate(r.image_ids.tolist())} for r in results]
-    return ids, [np.array([place[i] for i in ids], int) for place in places]
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What attackers who see more and more leave of one network, on images that all of them look at.
-
-    clean: bool [n], right without an attack. left: {measurement: bool [n]}, right under it. gradients: bool
-    [n], right under PGD and not broken by a gradient attack of the suite.
-    """
-
-    model: str
-    seed: int
-    clean: np.ndarray
-    left: dict
-    gradients: np.ndarray
-
-    @property
-    def everything(self):
-        """bool [n]: right under every attack measured."""
-        return self.gradients & np.all(list(self.left.values()), 0)
-
-    @property
-    def black(self):
-        """Accuracy under the strongest of the black boxes measured."""
-        return min(self.left[m].mean() for m in BLACK if m in self.left)
-
-    @property
-    def alone(self):
-        """How many images black boxes broke that gradients left standing."""
-        return int((self.gradients & ~self.everything).sum())
-
-
-def compare(found):
-    """(ε, [Seen]) at the largest ℓ∞ ε that all measurements share, one a network with PGD or the suite and
-    with a black box; (None, []) where there is none.
-
-    found: {measurement: {model: [Result]}} of `BLACK` and `WHITE`.
-    """
-    stored = {k: {(m, r.settings["seed"]): r for m in found[k] for r in found[k][m]} for k in BLACK + WHITE}
-    models = {m: None for k in stored for m, _ in stored[k]}
-    keys = sorted({key for k in stored.values() for key in k}, key=lambda k: (ordered(models).index(k[0]), k))
-    networks = {key: {k: stored[k][key] for k in stored if key in stored[k]} for key in keys}
-    networks = {key: r for key, r in networks.items() if set(r) & set(BLACK) and set(r) & set(WHITE)}
-    every = [r for results in networks.values() for r in results.values()]
-    epsilons = set.intersection(*(set(r.epsilons) for r in every)) if every else set()
-    if not epsilons or not _common(every)[0]:
-        return None, []
-    places = iter(_common(every)[1])
-    return max(epsilons), [
-        _seen(key, {k: (r, next(places)) for k, r in results.items()}, max(epsilons))
-        for key, results in networks.items()
-    ]
-
-
-def _seen(key, results, epsilon):
-    """`Seen` of one network. results: {measurement: (Result, places of the images in it)}."""
-    left, gradients = {}, []
-    for measurement, (result, images) in results.items():
-        place = list(result.epsilons).index(epsilon)
-        right = (
-            right_from(result, epsilon, others(result))
-            if measurement == "transfer"
-            else result.correct[place]
-        )
-        left[measurement] = right[images]
-        if measurement == "suite-linf":
-            names = [name for name, _ in result.settings["sizes"]["plan"]]
-            right = right | (result.arrays["found_by"][place] == names.index("square"))
-        gradients += [right[images]] * (measurement in WHITE)
-    clean = next(r.correct_clean[images] for r, images in results.values())
-    return Seen(*key, clean, left, np.all(gradients, 0))
-
-
 def seeing_less(found):
-    """[the table of `compare`, a line a network, attackers see more from left to right; whether who sees more
-    breaks more]; a sentence alone where there is nothing to compare.
+    """[the table of `black_box.compare`, a line a network, attackers see more from left to right; whether who
+    sees more breaks more]; a sentence alone where there is nothing to compare.
     """
-    epsilon, networks = compare(found)
+    epsilon, networks = black_box.compare(found)
     if not networks:
         return [Text("No ε at which a network was measured with and without gradients on the same images.")]
     last = suite_name(found["suite-linf"]) if found["suite-linf"] else "several attacks"
@@ -280,7 +200,7 @@ def _white_against_black(epsilon, networks):
 def matched_cost(found, costs):
     """What Square reaches on EP-CNN and CNN for the same cost, or why that cannot be said.
 
-    found: {model: [Result of "square-linf"]} with both. costs: of `black_box_figures.milliseconds`.
+    found: {model: [Result of "square-linf"]} with both. costs: of `black_box.milliseconds`.
     """
     both, epsilon = matched(found, costs), verdicts.nearest(found["ep-cnn"][0], targets()["square-linf"])
     if both is None:

@@ -3,9 +3,7 @@
 import html
 from dataclasses import dataclass, replace
 
-import torch
-
-from eplib import attacks, checkpoints, data, measurements, results, scales, settling, training
+from eplib import checkpoints, data, measurements, results, scales, training
 from eplib.checks import InputError, one_of
 from eplib.pictures import NAMES
 
@@ -161,11 +159,14 @@ def stored(shown, measurement, models=None):
 
 
 def _result(checkpoint, measurement):
-    """The stored result of a measurement, or None, also where it cannot be made of this network."""
+    """The stored result of a measurement, or None, also where it cannot be made of this network. Raises
+    InputError where what is stored is damaged.
+    """
     try:
-        return results.find(measurements.settings_of(checkpoint, measurement))
+        settings = measurements.settings_of(checkpoint, measurement)
     except InputError:
         return None
+    return results.find(settings)
 
 
 def paired(found, first, second):
@@ -205,17 +206,6 @@ def trained_by_each_estimator(shown):
     }
 
 
-def settling_inputs(shown, among=300, count=4):
-    """What `explorers.settling` takes: the first network of `shown`, `count` instructive ones of its first
-    `among` test images (`eplib.settling.examples`), their labels and the class names.
-    """
-    test = data.load(shown.dataset, "test")
-    net = networks(shown, "ep-cnn")[0].net
-    images, labels = data.as_float(test.images[:among]), test.labels[:among]
-    chosen = settling.examples(net, images, labels, count)
-    return net, images[chosen], labels[chosen], test.classes
-
-
 def fast_and_long(shown):
     """([Result], [Result]): the "clean" measurements of EP-CNNs trained with the fast schedule and with long
     phases, of the same seeds: of the smallest scale that says something, as long phases are dear.
@@ -246,59 +236,3 @@ def clean_rows(outcomes):
             )
             rows.append((model, NAMES[model] + free, points))
     return rows
-
-
-def examples(shown, models, norm, count=6):
-    """`count` test images, first of all those that the first network of every model gets right, and what PGD
-    makes of them.
-
-    Returns {"norm", "epsilon", "classes", "images" [k, C, H, W], "labels", "attacked": {model: (images,
-    predictions)}}. The ε is the measured one nearest to 8/255 (ℓ∞) or 1 (ℓ2), the budgets most papers quote.
-    """
-    size = scales.scale(shown.scale).attack
-    test = data.load(shown.dataset, "test")
-    x, y = data.as_float(test.images[: 10 * count]), test.labels[: 10 * count]
-    attacked = {m: attacks.AttackedModel(networks(shown, m)[0].net) for m in models}
-    right = torch.stack([attacks.predicted(a, x) == y for a in attacked.values()]).all(0)
-    first = torch.argsort(~right, stable=True)[:count]
-    x, y = x[first], y[first]
-    goal = {"linf": 8 / 255, "l2": 1.0}[norm]
-    threat = attacks.ThreatModel(norm, min(size.epsilons[norm], key=lambda e: abs(e - goal)))
-    adversarial = {m: attacks.pgd(a, x, y, threat, size.steps) for m, a in attacked.items()}
-    return {
-        "norm": norm,
-        "epsilon": threat.epsilon,
-        "classes": test.classes,
-        "images": x,
-        "labels": y,
-        "attacked": {m: (z, attacks.predicted(attacked[m], z)) for m, z in adversarial.items()},
-    }
-
-
-def attack_steps(shown, models, norm, count=6):
-    """The attacked copies of `examples`' images at every measured ε: what `explorers.attack` shows.
-
-    Returns {"norm", "epsilons" (0 first), "classes", "labels", "images": {model: [image, ε, C, H, W]},
-    "answers": {model: (classes [image, ε], probabilities [image, ε])}}.
-    """
-    start = examples(shown, models, norm, count)
-    size, x, y = scales.scale(shown.scale).attack, start["images"], start["labels"]
-    epsilons, images, answers = (0.0, *size.epsilons[norm]), {}, {}
-    for m in models:
-        model = attacks.AttackedModel(networks(shown, m)[0].net)
-        steps = [attacks.pgd(model, x, y, attacks.ThreatModel(norm, e), size.steps) for e in epsilons]
-        images[m] = torch.stack(steps, 1).numpy()
-        with torch.no_grad():
-            best = [model(z).softmax(1).max(1) for z in steps]
-        answers[m] = (
-            torch.stack([b.indices for b in best], 1).tolist(),
-            torch.stack([b.values for b in best], 1).tolist(),
-        )
-    return {
-        "norm": norm,
-        "epsilons": epsilons,
-        "classes": start["classes"],
-        "labels": y.tolist(),
-        "images": images,
-        "answers": answers,
-    }

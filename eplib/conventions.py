@@ -217,7 +217,7 @@ def conventions(net, images, labels, sizes, folder=None, progress=True):
     in the same order; `clean` is by the network's own free phase. Raises InputError for bad input.
     """
     _check(net, images, labels)
-    rows, done = [], []  # the corrected convention comes first
+    rows, done, seconds = [], [], 0.0  # the corrected convention comes first
     for i, (name, convention, columns, run) in enumerate(_cases(net, sizes)):
         attacked, judge = _models(net, convention)
         batch = fitting(sizes["batch"], attacked.bytes_an_image(), free_memory(images.device))
@@ -227,13 +227,15 @@ def conventions(net, images, labels, sizes, folder=None, progress=True):
             return {"clean": before, "correct": after}
 
         place, words = Path(folder) / str(i) if folder else None, f"{name}, {columns['norm']}"
-        done.append(in_parts(len(images), batch, compute, words, place, progress)[0])
+        outcome, took = in_parts(len(images), batch, compute, words, place, progress)
+        done.append(outcome)
+        seconds += took
         columns |= {"convention": name, "predict_steps": judge.steps, "order": judge.order}
         columns["labels"] = ("true", "predicted")[convention.predicted_labels]
         columns["random_start"] = convention.starts > 0
         for epsilon, right in zip(sizes["norms"][columns["norm"]], done[-1]["correct"], strict=True):
             rows.append(columns | {"epsilon": epsilon} | share("accuracy", torch.from_numpy(right)))
-    return Found(rows, done[0]["clean"], np.concatenate([each["correct"] for each in done]))
+    return Found(rows, done[0]["clean"], np.concatenate([each["correct"] for each in done]), seconds=seconds)
 
 
 def _cases(net, sizes):

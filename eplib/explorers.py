@@ -35,7 +35,7 @@ class Explorer(str):
 
 
 def attack(steps):
-    """Slide through ε and images and see what each network makes of it. steps: `chapters.attack_steps`."""
+    """Slide through ε and images and see what each network makes of it. steps: `specimens.attack_steps`."""
     frames = np.stack([steps["images"][m] for m in steps["images"]], axis=2)  # [image, ε, model, C, H, W]
     uri, columns = sprite(frames.reshape(-1, *frames.shape[3:]))
     classes = steps["classes"]

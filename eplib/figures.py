@@ -147,7 +147,7 @@ def _line(ax, label, x, y, low, high, style, model=None):
 
 def attacked_images(examples):
     """Images, what PGD makes of them for every model, and the change itself. examples:
-    `chapters.examples`.
+    `specimens.examples`.
     """
     classes, x, epsilon = examples["classes"], examples["images"], examples["epsilon"]
     rows = [(None, "image", x, examples["labels"])]

@@ -1,7 +1,5 @@
 """How far images are from another class to first order: logit margin over the dual norm of its gradient."""
 
-import math
-
 import torch
 
 from eplib import studies
@@ -36,14 +34,14 @@ def margins(net, images, labels, sizes, folder=None, progress=True):
         found = {"margin": margin.double(), "right": right, **sizes}
         return {name: value.cpu().numpy() for name, value in found.items()}
 
-    arrays, _ = in_parts(len(images), batch, compute, "margins", folder, progress)
+    arrays, seconds = in_parts(len(images), batch, compute, "margins", folder, progress)
     right = arrays.pop("right")
     rows = [studies.share("accuracy", torch.from_numpy(right))]
     if right.any():
         rows += _rows({name: torch.from_numpy(value[right]) for name, value in arrays.items()})
     where = {"predict_steps": model.steps, "order": model.order}
     arrays = {name: value.astype("float32") for name, value in arrays.items()}
-    return studies.Found([where | row for row in rows], right, right[None], arrays)
+    return studies.Found([where | row for row in rows], right, right[None], arrays, seconds)
 
 
 def differentiated(model, images, labels):
@@ -61,20 +59,10 @@ def differentiated(model, images, labels):
 
 def _rows(found):
     """The rows over images that are right: tensors margin, gradient_linf and gradient_l2 [n]."""
-    margin, rows = found["margin"], [quartiles("margin", found["margin"])]
+    margin, rows = found["margin"], [studies.quartiles("margin", found["margin"])]
     for norm in _DUALS:
         gradient = found[f"gradient_{norm}"]
         radius = torch.where(margin == 0, 0.0, margin / gradient)  # 0 / 0 is a tie, at distance 0
-        rows.append({"norm": norm, **quartiles("gradient_norm", gradient)})
-        rows.append({"norm": norm, **quartiles("radius", radius)})
+        rows.append({"norm": norm, **studies.quartiles("gradient_norm", gradient)})
+        rows.append({"norm": norm, **studies.quartiles("radius", radius)})
     return [*rows, studies.share("zero_gradient", found["gradient_l2"] == 0)]
-
-
-def quartiles(metric, values):
-    """`studies.quartiles`, but inf where a quartile lies between a number and inf or between two inf, where
-    torch interpolates to nan.
-    """
-    row = studies.quartiles(metric, values)
-    places = values.new_tensor([0.25, 0.5, 0.75])
-    upper = torch.quantile(values, places, interpolation="higher").tolist()
-    return row | {k: u for k, u in zip(("low", "value", "high"), upper, strict=True) if math.isinf(u)}

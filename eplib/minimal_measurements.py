@@ -11,7 +11,7 @@ from eplib import minimal_norm
 from eplib.attacks import AttackedModel, ThreatModel
 from eplib.checks import check_labels, one_of
 from eplib.parts import in_parts
-from eplib.studies import Found, share
+from eplib.studies import Found, quartiles, share
 
 
 def carlini_wagner(net, images, labels, sizes, folder=None, progress=True):
@@ -73,7 +73,9 @@ def _measured(name, norm, attack, net, images, labels, sizes, folder, progress):
 
     def running(done):
         right = done["minimal_norm"][done["minimal_norm"] > 0]
-        return f"median {norm} {_quartiles('', right)['value']:.3g}" if len(right) else "none right"
+        if not len(right):
+            return "none right"
+        return f"median {norm} {quartiles('', torch.from_numpy(right))['value']:.3g}"
 
     done, seconds = in_parts(len(images), sizes["batch"], part, f"{name} {norm}", folder, progress, running)
     where = {
@@ -96,18 +98,8 @@ def _found(where, norms, calls, epsilons):
         for epsilon, right in zip(epsilons, correct, strict=True)
     ]
     if clean.any():
-        rows.append(where | _quartiles("minimal_norm", norms[clean]))
+        rows.append(where | quartiles("minimal_norm", torch.from_numpy(norms[clean])))
         rows.append(where | share("found", torch.from_numpy(np.isfinite(norms[clean]))))
         if where["attack"] != "carlini-wagner":
-            rows.append(where | _quartiles("model_calls", calls[clean]))
+            rows.append(where | quartiles("model_calls", torch.from_numpy(calls[clean])))
     return Found(rows, clean, correct, {"minimal_norm": norms})
-
-
-def _quartiles(metric, values):
-    """`studies.quartiles` of values that may be inf: inf, not NaN, wherever one of two neighbours is inf."""
-    ranked = np.sort(values.astype(np.float64))
-    place = np.array([0.25, 0.5, 0.75]) * (len(ranked) - 1)
-    below, above = ranked[np.floor(place).astype(int)], ranked[np.ceil(place).astype(int)]
-    with np.errstate(invalid="ignore"):  # inf − inf, which is not used
-        low, middle, high = np.where(above > below, below + place % 1 * (above - below), below).tolist()
-    return {"metric": metric, "value": middle, "low": low, "high": high, "n": len(ranked)}

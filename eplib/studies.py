@@ -250,9 +250,13 @@ def share(metric, outcome):
 
 
 def quartiles(metric, values):
-    """A row: the median of a tensor, and its quartiles as low and high."""
+    """A row: the median of a tensor, and its quartiles as low and high; inf where one lies between a number
+    and inf or between two inf, where torch interpolates to nan.
+    """
     values = values.double()
-    low, middle, high = torch.quantile(values, values.new_tensor([0.25, 0.5, 0.75])).tolist()
+    places = values.new_tensor([0.25, 0.5, 0.75])
+    above = torch.quantile(values, places, interpolation="higher")
+    low, middle, high = torch.where(above.isinf(), above, torch.quantile(values, places)).tolist()
     return {"metric": metric, "value": middle, "low": low, "high": high, "n": values.numel()}
 
 

@@ -1,4 +1,5 @@
 import os
+import shutil
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from eplib.attacks import AttackedModel, predicted
 from eplib.checks import check_images
 from eplib.network import EPCNN
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 AVERAGE = dict(pooling="average", gain=4.0)  # this gain leaves units at either end and in between
 POOLINGS = pytest.mark.parametrize("settings", [{}, AVERAGE], ids=["max", "average"])
 NETS = pytest.mark.parametrize(
@@ -125,3 +127,18 @@ def tiny():
     y = predicted(model, x)
     assert (y == torch.arange(64) % 10).float().mean() > 0.8
     return model, x, y
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: install the package chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"],
+        )
+        yield browser
+        browser.close()

@@ -12,7 +12,7 @@ from drawings import (
 )
 from matplotlib.text import Text
 
-from eplib import benchmark, pictures
+from eplib import benchmark, black_box, pictures
 from eplib import black_box_figures as figures
 from eplib import black_box_sentences as sentences
 from eplib.chapters import Badge, Shown
@@ -199,14 +199,14 @@ def test_every_attacker_is_compared_on_the_same_images_at_the_largest_shared_str
         correct=short.correct[:, :50],
     )
     found = stored(**{"square-linf": {"ep-cnn": [square("ep-cnn", 80, 50)], "cnn": [short]}})
-    epsilon, networks = sentences.compare(found)
+    epsilon, networks = black_box.compare(found)
     assert epsilon == 0.0464 and {len(right) for s in networks for right in s.left.values()} == {50}
     assert [s.model for s in networks][:2] == ["ep-cnn", "cnn"] and len(networks) == len(MODELS)
     only = {k: {} for k in found} | {k: {"cnn": found[k]["cnn"]} for k in ("noise-linf", "pgd-linf")}
     only["noise-linf"]["cnn"][0].settings["sizes"]["epsilons"] = [0.001, 0.01]
-    assert sentences.compare(only)[0] == 0.01
+    assert black_box.compare(only)[0] == 0.01
     only["noise-linf"]["cnn"][0].settings["sizes"]["epsilons"] = [0.001, 0.1]
-    assert sentences.compare(only) == (None, [])
+    assert black_box.compare(only) == (None, [])
     (said,) = sentences.seeing_less(only)
     assert said.startswith("No ε at which")
 
@@ -214,10 +214,10 @@ def test_every_attacker_is_compared_on_the_same_images_at_the_largest_shared_str
 def test_the_union_is_never_larger_than_a_part():
     rng = np.random.default_rng(0)
     found = stored()
-    for kind in sentences.BLACK + sentences.WHITE:
+    for kind in black_box.BLACK + black_box.WHITE:
         for (given,) in found[kind].values():
             given.correct[:] &= rng.random(given.correct.shape) < 0.8
-    _, networks = sentences.compare(found)
+    _, networks = black_box.compare(found)
     assert len(networks) == len(MODELS)
     for s in networks:
         parts = [*s.left.values(), s.gradients, s.clean]
@@ -269,15 +269,15 @@ def test_white_box_against_black_box():
 
 def test_queries_count_from_the_strength_that_broke_an_image():
     given = square("cnn", 80, 50)
-    after = figures.broken_after(given, 0.0464)
+    after = black_box.broken_after(given, 0.0464)
     assert np.isinf(after[:50]).all() and (after[90:] == 0).all()
     assert after[50] == 251 and after[79] == 396 and after[80] == 401  # the last at the smaller ε
-    assert np.isinf(figures.broken_after(given, 0.01)[:80]).all()
-    assert figures.left_after([given], 0.0464, 0) == 0.9
-    assert figures.left_after([given], 0.0464, figures.asked(given)) == given.correct[1].mean() == 0.5
-    assert figures.left_after([given, square("cnn", 90, 90)], 0.0464, 300) == pytest.approx((0.8 + 0.9) / 2)
+    assert np.isinf(black_box.broken_after(given, 0.01)[:80]).all()
+    assert black_box.left_after([given], 0.0464, 0) == 0.9
+    assert black_box.left_after([given], 0.0464, black_box.asked(given)) == given.correct[1].mean() == 0.5
+    assert black_box.left_after([given, square("cnn", 90, 90)], 0.0464, 300) == pytest.approx((0.8 + 0.9) / 2)
     with pytest.raises(InputError, match="ε = 0.5 was not measured: give one of 0.01, 0.0464"):
-        figures.broken_after(given, 0.5)
+        black_box.broken_after(given, 0.5)
 
 
 COSTS = {"ep-cnn": 5.0, "cnn": 0.2}
@@ -286,14 +286,14 @@ TARGET = sentences.targets()["square-linf"]
 
 def test_the_same_cost_is_fewer_queries_of_the_dearer_network():
     found = {"ep-cnn": [square("ep-cnn", 80, 50)], "cnn": [square("cnn", 80, 50)]}
-    assert figures.matched(found, COSTS) == ("cnn", "ep-cnn", pytest.approx(0.2 * 501))
+    assert black_box.matched(found, COSTS) == ("cnn", "ep-cnn", pytest.approx(0.2 * 501))
     said = sentences.matched_cost(found, COSTS)
     assert "The whole attack on the CNN, 501 queries, takes 100 ms of its time" in said
     assert "the attacker of the EP-CNN asks 20 times and leaves 90.0%; with all 501 queries, 50.0%" in said
     assert "+40.0 points at matched cost is +0.0 at matched queries" in said
     swapped = sentences.matched_cost(found, {"ep-cnn": 0.2, "cnn": 0.2})
     assert "asks 501 times and leaves 50.0%" in swapped
-    assert figures.matched(found, {"cnn": 0.2}) is None
+    assert black_box.matched(found, {"cnn": 0.2}) is None
     assert "no inference time of 20 forward steps" in sentences.matched_cost(found, {"cnn": 0.2})
 
 
@@ -301,7 +301,7 @@ def test_milliseconds_are_those_of_the_stored_benchmark(tmp_path, monkeypatch):
     found = {m: [square(m, 80, 50)] for m in MODELS}
     found["twin-cut"] = [square("twin-cut", 80, 50)]
     found["twin-cut"][0].settings["predict_steps"] = 1
-    costs = figures.milliseconds(found)
+    costs = black_box.milliseconds(found)
     rows = {
         (r["steps"], r["method"]): r for r in benchmark.stored("cost")["rows"] if r["task"] == "inference"
     }
@@ -309,7 +309,7 @@ def test_milliseconds_are_those_of_the_stored_benchmark(tmp_path, monkeypatch):
     assert costs["cnn"] == costs["cnn-at-l2-0.5"] == rows[None, "CNN"]["milliseconds"] / 32
     assert not {"vit-8", "twin-cut"} & set(costs)
     monkeypatch.setattr(benchmark, "STORED", tmp_path)
-    assert figures.milliseconds(found) == {}
+    assert black_box.milliseconds(found) == {}
 
 
 def test_limits_say_how_little_was_asked():
@@ -322,12 +322,13 @@ def test_limits_say_how_little_was_asked():
 
 def test_transfer_leaves_out_the_network_itself():
     given = transferred("ep-cnn", ep_cnn=(10, 5), cnn=(70, 60), vit_8=(65, 64))
-    assert figures.sources(given) == ["ep-cnn", "cnn", "vit-8"] and figures.others(given) == ["cnn", "vit-8"]
-    assert figures.right_from(given, 0.0464, ["cnn", "vit-8"]).sum() == 60
-    assert figures.right_from(given, 0.01, ["vit-8"]).sum() == 65
+    assert black_box.sources(given) == ["ep-cnn", "cnn", "vit-8"]
+    assert black_box.others(given) == ["cnn", "vit-8"]
+    assert black_box.right_from(given, 0.0464, ["cnn", "vit-8"]).sum() == 60
+    assert black_box.right_from(given, 0.01, ["vit-8"]).sum() == 65
     for made_on, epsilon in ((["cct"], 0.01), (["cnn"], 0.3), ([], 0.01)):
         with pytest.raises(InputError, match="measure transfer"):
-            figures.right_from(given, epsilon, made_on)
+            black_box.right_from(given, epsilon, made_on)
     assert figures.transfer({}, PAGE) == []
 
 

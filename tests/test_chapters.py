@@ -1,6 +1,6 @@
 import pytest
 
-from eplib import chapters, checkpoints, measurements, results, scales, sentences, verdicts
+from eplib import chapters, checkpoints, measurements, results, scales, sentences, specimens, verdicts
 from eplib.checks import InputError
 
 MODELS = ("ep-cnn", "cnn")
@@ -85,7 +85,7 @@ def test_a_chapter_computes_what_is_missing_once_and_then_finds_it(shown, out):
 
 
 def test_examples_are_real_test_images_and_stay_within_epsilon(shown, out):
-    examples = chapters.examples(shown, MODELS, "linf", count=2)
+    examples = specimens.examples(shown, MODELS, "linf", count=2)
     assert examples["images"].shape == (2, 3, 32, 32) and set(examples["attacked"]) == set(MODELS)
     for images, predictions in examples["attacked"].values():
         assert (images - examples["images"]).abs().max() <= examples["epsilon"] + 1e-6 and len(

@@ -1,7 +1,6 @@
 import functools
 import itertools
 import re
-import shutil
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
@@ -25,7 +24,6 @@ NINE = (
     " student-of-ep-cnn"
 ).split()
 VIEWS = ["side by side", "published", "ours"]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def result(model, norm="linf", seed=0, n=100, shares=None, epsilons=None):
@@ -349,21 +347,6 @@ def test_the_table_has_a_line_a_model():
     assert "network" in curves.table({})
     with pytest.raises(InputError, match="results in l2, linf: give results of one norm"):
         curves.table({"cnn": [result("cnn", "l2")], "ep-cnn": [result("ep-cnn")]})
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine: install the package chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"],
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from conftest import random_batch, random_net
 from PIL import Image
 
-from eplib import chapters, explorers, settling
+from eplib import chapters, explorers, settling, specimens
 from eplib.checks import InputError
 
 CLASSES = "zero one two three four five six seven eight </nine>".split()
@@ -27,7 +27,7 @@ def test_sprite_holds_every_frame_exactly():
 
 def test_attack_explorer_has_an_answer_for_every_image_and_strength(out):
     shown = chapters.Shown("smoke", "sample", (0,))
-    steps = chapters.attack_steps(shown, ("ep-cnn", "cnn"), "linf", count=2)
+    steps = specimens.attack_steps(shown, ("ep-cnn", "cnn"), "linf", count=2)
     assert steps["epsilons"][0] == 0 and list(steps["epsilons"]) == sorted(steps["epsilons"])
     for model, (classes, probabilities) in steps["answers"].items():
         assert np.shape(classes) == np.shape(probabilities) == (2, len(steps["epsilons"]))

@@ -113,24 +113,6 @@ def test_flat_images_are_infinitely_far_and_ties_at_no_distance():
     assert tied.clean.all() and pick(tied.rows, "radius", norm="linf")["high"] == 0
 
 
-@pytest.mark.parametrize(
-    "values, expected",
-    [
-        ([1, 2, 3, 4, 5], (2, 3, 4)),
-        ([1, 2, 3, 4, math.inf], (2, 3, 4)),  # each quartile is one of the numbers
-        ([1, 2, 3, math.inf, math.inf], (2, 3, math.inf)),
-        ([1, 2, 3, math.inf], (1.75, 2.5, math.inf)),  # between 3 and inf
-        ([1, math.inf, math.inf, math.inf], (math.inf,) * 3),
-        ([math.inf], (math.inf,) * 3),
-        ([4, 1], (1.75, 2.5, 3.25)),
-    ],
-)
-def test_quartiles_with_infinite_numbers_are_never_nan(values, expected):
-    row = margins.quartiles("radius", torch.tensor(values, dtype=torch.float64))
-    assert (row["low"], row["value"], row["high"]) == pytest.approx(expected)
-    assert row["n"] == len(values) and row["metric"] == "radius"
-
-
 def test_without_a_right_image_only_the_accuracy_is_there():
     x, y = torch.zeros(3, 1, 2, 2).double(), torch.tensor([1, 2, 1])
     found = run(linear(), x, y)

@@ -132,22 +132,6 @@ def test_words_beside_the_bar_are_the_median_so_far(case, capsys):
     assert f"median l2 {median:.3g}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "values, expected",
-    [
-        ([1, 2, 3, 4], (1.75, 2.5, 3.25)),
-        ([1, 2, np.inf, np.inf], (1.75, np.inf, np.inf)),
-        ([1, np.inf, np.inf, np.inf], (np.inf, np.inf, np.inf)),
-        ([np.inf] * 3, (np.inf,) * 3),
-        ([3, 1, 2, 5, np.inf], (2, 3, 5)),
-        ([7], (7, 7, 7)),
-    ],
-)
-def test_quartiles_know_infinity(values, expected):
-    row = measured._quartiles("minimal_norm", np.float32(values))
-    assert (row["low"], row["value"], row["high"]) == expected and row["n"] == len(values)
-
-
 def test_where_all_are_wrong_only_accuracy_is_left(case):
     net, x, y = case
     wrong = (predicted(AttackedModel(net), x) + 1) % 10

@@ -5,7 +5,6 @@ import functools
 import http.server
 import io
 import re
-import shutil
 import threading
 
 import numpy as np
@@ -16,7 +15,6 @@ from eplib import book, data, explorers, files
 
 PAGES = ["index.html", *(f"book/{slug}.html" for slug in book.slugs())]
 HTML = files.ROOT / "_build" / "html"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -34,21 +32,6 @@ def site():
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_):
         pass
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine: install the package chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"],
-        )
-        yield browser
-        browser.close()
 
 
 def visit(browser, site, page, width=1200):

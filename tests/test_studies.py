@@ -70,6 +70,27 @@ def test_quartiles_are_those_of_numpy(dtype):
     assert row.keys() == ROW and row["low"] < row["value"] < row["high"]
 
 
+@pytest.mark.parametrize(
+    "values, expected",
+    [
+        ([1, 2, 3, 4, 5], (2, 3, 4)),
+        ([1, 2, 3, 4, np.inf], (2, 3, 4)),  # each quartile is one of the numbers
+        ([1, 2, 3, np.inf, np.inf], (2, 3, np.inf)),
+        ([1, 2, 3, np.inf], (1.75, 2.5, np.inf)),  # between 3 and inf
+        ([1, np.inf, np.inf, np.inf], (np.inf,) * 3),
+        ([np.inf], (np.inf,) * 3),
+        ([4, 1], (1.75, 2.5, 3.25)),
+        ([1, 2, np.inf, np.inf], (1.75, np.inf, np.inf)),
+        ([3, 1, 2, 5, np.inf], (2, 3, 5)),
+        ([7], (7, 7, 7)),
+    ],
+)
+def test_quartiles_with_infinite_numbers_are_never_nan(values, expected):
+    row = studies.quartiles("radius", torch.tensor(values, dtype=torch.float64))
+    assert (row["low"], row["value"], row["high"]) == pytest.approx(expected)
+    assert row["n"] == len(values) and row["metric"] == "radius"
+
+
 # settling
 
 
