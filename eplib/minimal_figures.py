@@ -226,7 +226,8 @@ def copies(net, image, label, epsilon, steps, sizes):
     no entry where it finds nothing. Raises InputError for bad input.
     """
     model, x, y = attacks.AttackedModel(net), image[None], torch.as_tensor([int(label)])
-    found = minimal_norm.carlini_wagner(model, x, y, sizes["searches"], sizes["steps"])
+    plan = (sizes["searches"], sizes["steps"], sizes["constant"])
+    found = minimal_norm.carlini_wagner(model, x, y, *plan)
     made = {"image": x, "PGD": attacks.pgd(model, x, y, attacks.ThreatModel("l2", epsilon), steps)}
     made |= {"C&W": found.adversarial} if np.isfinite(found.norm[0]) else {}
     described = {}

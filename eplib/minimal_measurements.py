@@ -17,17 +17,17 @@ from eplib.studies import Found, quartiles, share
 def carlini_wagner(net, images, labels, sizes, folder=None, progress=True):
     """`Found` of minimal ℓ2 changes by Carlini and Wagner (2017), see `minimal_norm.carlini_wagner`.
 
-    sizes: searches (values of c), steps (of Adam for each), batch (images at a time), epsilons (ℓ2, pixel
-    units of [0, 1]). folder: where finished parts are kept, see `parts.in_parts`. Rows: for every ε accuracy
-    (share of images whose minimal norm is above ε, Wilson interval); then, over the images that are right
-    without an attack and left out where there are none, minimal_norm (median, low and high the quartiles; inf
-    where that many were not found) and found (share for which a change was found). Arrays: minimal_norm
-    float32 [N], 0 for images that are wrong already, inf where nothing was found. Raises InputError for bad
-    input.
+    sizes: searches (values of c), constant (the first of them), steps (of Adam for each), batch (images at a
+    time), epsilons (ℓ2, pixel units of [0, 1]). folder: where finished parts are kept, see `parts.in_parts`.
+    Rows: for every ε accuracy (share of images whose minimal norm is above ε, Wilson interval); then, over
+    the images that are right without an attack and left out where there are none, minimal_norm (median, low
+    and high the quartiles; inf where that many were not found) and found (share for which a change was
+    found). Arrays: minimal_norm float32 [N], 0 for images that are wrong already, inf where nothing was
+    found. Raises InputError for bad input.
     """
 
     def attack(model, x, y, start):
-        return minimal_norm.carlini_wagner(model, x, y, sizes["searches"], sizes["steps"])
+        return minimal_norm.carlini_wagner(model, x, y, sizes["searches"], sizes["steps"], sizes["constant"])
 
     return _measured("carlini-wagner", "l2", attack, net, images, labels, sizes, folder, progress)
 

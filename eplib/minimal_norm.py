@@ -32,18 +32,19 @@ class Minimal:
     calls: float
 
 
-def carlini_wagner(model, images, labels, binary_search_steps=9, steps=1000):
+def carlini_wagner(model, images, labels, binary_search_steps=9, steps=1000, constant=1e-3):
     """Minimal ℓ2 changes by Carlini and Wagner (2017): Adam on distance + c · margin of the logits.
 
     model: images [N, C, H, W] -> logits with attribute `net`. binary_search_steps: values of c. steps: of
-    Adam for each. Nothing is random. All images are attacked in one batch, and the search for a c stops early
-    when the batch as a whole makes no progress. Raises InputError for bad input.
+    Adam for each. constant: the first c, which grows tenfold until the image is broken, so that few searches
+    need a large one. Nothing is random. All images are attacked in one batch, and the search for a c stops
+    early when the batch as a whole makes no progress. Raises InputError for bad input.
     """
 
     def search(wrapped, x, y):
         from foolbox.attacks import L2CarliniWagnerAttack
 
-        result = L2CarliniWagnerAttack(binary_search_steps, steps).run(wrapped, x, y)
+        result = L2CarliniWagnerAttack(binary_search_steps, steps, initial_const=constant).run(wrapped, x, y)
         none = (result == 0).flatten(1).all(1)  # foolbox's answer where it found nothing: a black image
         return torch.where(none[:, None, None, None], x, result)
 

@@ -87,7 +87,12 @@ def attacks(broken_at, square, suite, noise, carlini_wagner, hop_skip_jump, fmn,
         "square-l2": {**_named("images queries", square), **short_l2, "batch": 16},
         "noise-linf": {"images": noise[0], "plan": [["noise", noise[1]]], **linf, "batch": 64},
         "suite-linf": {**suite_of, "batch": 16},
-        "carlini-wagner": {**_named("images searches steps", carlini_wagner), **l2, "batch": 32},
+        "carlini-wagner": {
+            **_named("images searches steps", carlini_wagner),
+            "constant": 1.0,  # from the library's 0.001 few searches would never reach a c that breaks
+            **l2,
+            "batch": 32,
+        },
         "hop-skip-jump": {**_named("images steps", hop_skip_jump), **l2, "batch": 8},
         "minimal-linf": {**_named("images steps", fmn), **every, "batch": 64},
         "minimal-l2": {**_named("images steps", fmn), **l2, "batch": 64},

@@ -20,9 +20,12 @@ def outputs(notebook):
 def test_chapter_runs_at_smoke_scale(slug, out, tmp_path):
     notebook = book.execute(slug, tmp_path / f"{slug}.ipynb", {"scale": "smoke"}, progress=False)
     text = outputs(notebook)
-    assert "image/svg+xml" in text and "smoke scale" in text
+    assert "image/svg+xml" in text and "Traceback" not in text
+    if "says nothing about ours" in text:  # a page that computes nothing, and no network is stored
+        assert "For these networks" not in text and not (out / "results").exists()
+        return
+    assert "smoke scale" in text
     assert "For these networks" in text or "For this machine" in text  # a verdict
-    assert "Traceback" not in text
     assert list((out / "results").rglob("*.json"))
 
 

@@ -26,7 +26,7 @@ def minimal(norms, seed=0, attack="carlini-wagner"):
     """A result of minimal norms, as it is measured: 0 is wrong already, inf is not broken."""
     norms = np.asarray(norms, np.float32)
     made = _found({"attack": attack, "norm": "l2"}, norms, np.zeros(len(norms)), EPSILONS)
-    sizes = {"norm": "l2", "epsilons": list(EPSILONS), "searches": 3, "steps": 60}
+    sizes = {"norm": "l2", "epsilons": list(EPSILONS), "searches": 3, "steps": 60, "constant": 1e-3}
     settings = {"sizes": sizes, "seed": seed, "dataset": "sample", "measurement": attack}
     table = pd.DataFrame(made.rows)
     return Result(settings, table, np.arange(len(norms)), made.clean, made.correct, {}, made.arrays)
@@ -226,7 +226,9 @@ def both(norms, searches=6):
 
 def test_copies_are_what_the_attacks_find(tiny):
     model, x, y = tiny
-    made = minimal_figures.copies(model.net, x[0], y[0], 0.9, 20, {"searches": 6, "steps": 60})
+    made = minimal_figures.copies(
+        model.net, x[0], y[0], 0.9, 20, {"searches": 6, "steps": 60, "constant": 1e-3}
+    )
     assert list(made) == ["image", "PGD", "C&W"]
     image, guess, loss, length = made["image"]
     assert torch.equal(image, x[0]) and guess == y[0] and length == 0
@@ -235,7 +237,9 @@ def test_copies_are_what_the_attacks_find(tiny):
         assert length == pytest.approx((copy - x[0]).norm().item()) and length <= 0.9 + 1e-5
         assert now > loss and copy.shape == x[0].shape
     assert made["C&W"][1] != y[0] and made["C&W"][3] < made["PGD"][3] and made["C&W"][2] < made["PGD"][2]
-    blind = minimal_figures.copies(model.net, x[0], y[0], 0.9, 20, {"searches": 1, "steps": 1})
+    blind = minimal_figures.copies(
+        model.net, x[0], y[0], 0.9, 20, {"searches": 1, "steps": 1, "constant": 1e-3}
+    )
     assert list(blind) == ["image", "PGD"]
 
 

@@ -9,7 +9,14 @@ from eplib.attacks import AttackedModel, predicted
 from eplib.checks import InputError
 from eplib.statistics import wilson
 
-SIZES = {"searches": 5, "steps": 12, "batch": 4, "norm": "l2", "epsilons": [0.0, 0.5, 0.8, 2.0]}
+SIZES = {
+    "searches": 5,
+    "constant": 1e-3,
+    "steps": 12,
+    "batch": 4,
+    "norm": "l2",
+    "epsilons": [0.0, 0.5, 0.8, 2.0],
+}
 STUDIES = {
     "carlini-wagner": measured.carlini_wagner,
     "hop-skip-jump": measured.hop_skip_jump,
@@ -20,7 +27,7 @@ STUDIES = {
 def direct(name, model, x, y, start, sizes=SIZES):
     """What a part is, by the attack itself."""
     if name == "carlini-wagner":
-        return minimal_norm.carlini_wagner(model, x, y, sizes["searches"], sizes["steps"])
+        return minimal_norm.carlini_wagner(model, x, y, sizes["searches"], sizes["steps"], sizes["constant"])
     if name == "hop-skip-jump":
         return minimal_norm.hop_skip_jump(model, x, y, sizes["norm"], sizes["steps"], start)
     return minimal_norm.fast_minimum_norm(model, x, y, sizes["norm"], sizes["steps"])

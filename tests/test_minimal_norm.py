@@ -101,6 +101,12 @@ def test_more_values_of_c_find_more(linear):
     assert torch.equal(few.adversarial, x)
 
 
+def test_few_searches_need_a_large_first_constant(tiny):
+    model, x, y = tiny[0], tiny[1][:8], tiny[2][:8]
+    small, large = (minimal.carlini_wagner(model, x, y, 2, 60, constant).norm for constant in (1e-3, 1.0))
+    assert np.isinf(small).all() and np.isfinite(large).all()
+
+
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_hop_skip_jump_comes_near_the_true_distance_reproducibly(linear, norm):
     model, x, y = linear

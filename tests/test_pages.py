@@ -67,11 +67,16 @@ def test_every_figure_is_drawn_with_caption_and_alternative_text(browser, site, 
     figures = tab.locator("figure.eplib")
     assert figures.count() >= 1
     for i in range(figures.count()):
-        image = figures.nth(i).locator("img")
-        assert image.evaluate("e => e.naturalWidth") > 100
-        assert len(image.get_attribute("alt")) > 40
+        images = figures.nth(i).locator("img").all()  # several where the reader chooses one
+        assert images
+        for image in images:
+            assert image.evaluate("e => e.naturalWidth") > 100
+            assert len(image.get_attribute("alt")) > 40
         assert "How to read it" in figures.nth(i).locator("figcaption").inner_text()
-    assert tab.locator(".eplib-badge").count() >= 1 and tab.locator(".eplib-verdict").count() >= 1
+    if "says nothing about ours" in tab.locator("article").inner_text():  # no network to judge yet
+        assert tab.locator(".eplib-badge, .eplib-verdict").count() == 0
+    else:
+        assert tab.locator(".eplib-badge").count() >= 1 and tab.locator(".eplib-verdict").count() >= 1
     tab.close()
 
 
