@@ -37,13 +37,14 @@ class AttackedModel(nn.Module):
     """Network, prediction steps and gradient method as the plain `nn.Module` that attack libraries take.
 
     net: an EPCNN or any classifier with images [N, C, H, W] in [0, 1] -> logits. steps, order: of the free
-    phase, by default the network's own. gradient: "unrolled" (exact, through those steps) or "adjoint" (for
-    images whose residual is below 1e-3; the others get the unrolled gradient and are counted in `fallbacks`).
-    dtype: of states and convolutions, by default the network's; 16 bits are for searching only. Works with
-    and without autograd. Feed-forward networks take no steps and use autograd.
+    phase, by default the network's own. gradient: of `gradients.METHODS`: "unrolled" (exact, through those
+    steps, or through the `last` of them), "leaky", "ep", or "adjoint" (for images that have settled; the
+    others get the unrolled gradient and are counted in `fallbacks`). dtype: of states and convolutions, by
+    default the network's; 16 bits are for searching only. Works with and without autograd. Feed-forward
+    networks take no steps and use autograd.
     """
 
-    def __init__(self, net, steps=None, order=None, gradient="unrolled", dtype=None):
+    def __init__(self, net, steps=None, order=None, gradient="unrolled", dtype=None, last=None):
         super().__init__()
         self.net = net
         self.recurrent = isinstance(net, EPCNN)
@@ -51,12 +52,10 @@ class AttackedModel(nn.Module):
             raise InputError(
                 f"steps = {steps}, order = {order}: a feed-forward network has no free phase, leave them out"
             )
-        self.gradient = (
-            one_of("gradient method", gradient, gradients.METHODS) if self.recurrent else "autograd"
-        )
+        self.gradient = gradients.check_method(gradient, last) if self.recurrent else "autograd"
         self.steps = (net.steps if steps is None else steps) if self.recurrent else None
         self.order = (order or net.order) if self.recurrent else None
-        self.dtype, self.fallbacks = dtype, 0
+        self.dtype, self.last, self.fallbacks = dtype, last, 0
         self.eval()
 
     def train(self, mode=True):
@@ -67,14 +66,14 @@ class AttackedModel(nn.Module):
 
     def bytes_an_image(self):
         """What the exact gradient of one image keeps for its backward pass: 0 for a feed-forward network."""
-        if not self.recurrent or self.gradient != "unrolled":
+        if not self.recurrent or self.gradient not in gradients.TAPED:
             return 0
         size = (1, self.net.in_channels, self.net.image_size, self.net.image_size)
-        return self.follow(self.net.mean.new_zeros(size), "unrolled").bytes
+        return self.follow(self.net.mean.new_zeros(size), self.gradient).bytes
 
     def follow(self, images, method):
         """`gradients.follow` with this model's steps, order and dtype."""
-        return gradients.follow(self.net, images, self.steps, self.order, method, self.dtype)
+        return gradients.follow(self.net, images, self.steps, self.order, method, self.dtype, self.last)
 
     def forward(self, images):
         images = _PlainLayout.apply(images)
@@ -111,15 +110,18 @@ class _Logits(torch.autograd.Function):
     @staticmethod
     def backward(context, pull):
         trace, attacked = context.trace, context.attacked
-        if trace.method != "adjoint" or (trace.residual < gradients.SETTLED).all():
+        if trace.method != "adjoint":
             return trace.pull_back(pull).to(pull.dtype), None, None
-        images, settled = context.saved_tensors[0], trace.residual < gradients.SETTLED
+        images, usable = context.saved_tensors[0], trace.residual < gradients.SETTLED
         result = torch.empty_like(images)
-        if settled.any():
-            result[settled] = trace.rows(settled).pull_back(pull[settled]).to(pull.dtype)
-        unrolled = attacked.follow(images[~settled], "unrolled")
-        result[~settled] = unrolled.pull_back(pull[~settled]).to(pull.dtype)
-        attacked.fallbacks += int((~settled).sum())
+        if usable.any():
+            settled = trace.rows(usable)  # an image that has not would keep the others' adjoint from settling
+            result[usable] = settled.pull_back(pull[usable]).to(pull.dtype)
+            usable = usable.masked_scatter(usable, settled.solved)
+        if not usable.all():
+            unrolled = attacked.follow(images[~usable], "unrolled")
+            result[~usable] = unrolled.pull_back(pull[~usable]).to(pull.dtype)
+        attacked.fallbacks += int((~usable).sum())
         return result, None, None
 
 

@@ -164,12 +164,12 @@ def _differentiated(net, image, free, labels, loss, estimator, sweeps):
     first = torch.zeros_like(free.states[0])
     if estimator == "adjoint":
         last = len(net.convs) - 1
-        for l, b in enumerate(gradients.adjoint(free, pull, sweeps)):
+        for l, b in enumerate(gradients.adjoint(free, pull, sweeps)[0]):
             above = (None, None) if l == last else (free.states[l + 1], free.codes(l + 1))
             add(l, b, free.states[l - 1] if l else None, free.codes(l), *above)
             first += b if l == 0 else 0
     else:
-        for update, b in gradients.backward(free, free.tape, pull):
+        for update, b in gradients.backward(free, pull):
             below, above = update.inputs
             codes = [None if k is None else k.long() for k in (update.below, update.above)]
             add(update.layer, b, below, codes[0], above, codes[1])

@@ -107,6 +107,84 @@ def test_average_pooling_keeps_clip_patterns_only():
     assert kept["average"] == 5 * len(images) * units < kept["max"]
 
 
+@POOLINGS
+def test_the_learning_rule_gives_the_gradient_of_a_settled_image(settings):
+    net = random_net(**settings)
+    images, labels = random_batch(net, 4)
+    exact = input_gradient(net, images, labels, "adjoint", free_steps=200)
+    found = input_gradient(net, images, labels, "ep", free_steps=200)
+    cosines = torch.nn.functional.cosine_similarity(found.flatten(1), exact.flatten(1))
+    assert cosines.min() > 0.9 and cosines.median() > 0.99  # a nudge may reach a kink of the hard sigmoid
+    assert (found.flatten(1).norm(dim=1) / exact.flatten(1).norm(dim=1) - 1).abs().median() < 0.05
+
+
+def test_the_learning_rule_approaches_the_exact_gradient_with_the_square_of_its_nudge(monkeypatch):
+    net = random_net()
+    images, labels = random_batch(net, 4)
+    exact, errors = input_gradient(net, images, labels, "adjoint", free_steps=300), []
+    for nudge in (1e-2, 1e-3):
+        monkeypatch.setattr(gradients, "NUDGE", nudge)
+        monkeypatch.setattr(gradients, "NUDGED_SWEEPS", 300)
+        errors.append(relative(input_gradient(net, images, labels, "ep", free_steps=300), exact))
+    assert errors[1] < 1e-6 and errors[1] < errors[0] / 50 + 1e-9
+
+
+@pytest.mark.parametrize("order", ["synchronous", "forward"])
+def test_the_leaky_gradient_equals_back_propagation_through_a_leaky_hard_sigmoid(order, monkeypatch):
+    class Leaky(torch.autograd.Function):
+        @staticmethod
+        def forward(context, u):
+            context.save_for_backward(u)
+            return (u * 0.5).clamp(0, 1)
+
+        @staticmethod
+        def backward(context, pull):
+            (u,) = context.saved_tensors
+            return torch.where((u > 0) & (u < 2), 0.5 * pull, gradients.LEAK * pull)
+
+    net = random_net(gain=3.0)
+    images, labels = random_batch(net, 3)
+    weights = {l: conv for l, conv in enumerate(net.convs)}
+    x = images.clone().requires_grad_()
+    states = [torch.zeros(len(x), *shape, dtype=x.dtype) for shape in net.shapes]
+    for _ in range(6):
+        for group in phases.groups(order, len(states)):
+            fields = {}
+            for l in group:
+                below = net.normalise(x) if l == 0 else states[l - 1]
+                u = torch.nn.functional.max_pool2d(weights[l](below), 2)
+                if l + 1 < len(states):
+                    z, conv = weights[l + 1](states[l]), weights[l + 1]
+                    _, codes = torch.nn.functional.max_pool2d(z.detach(), 2, return_indices=True)
+                    up = torch.nn.functional.max_unpool2d(states[l + 1], codes, 2, output_size=z.shape[-2:])
+                    u = u + torch.nn.functional.conv_transpose2d(up, conv.weight, padding=conv.padding)
+                fields[l] = u
+            for l, u in fields.items():
+                states[l] = Leaky.apply(u)
+    loss = torch.nn.functional.cross_entropy(net.readout(states[-1].flatten(1)), labels, reduction="sum")
+    expected = torch.autograd.grad(loss, x)[0]
+    ours = input_gradient(net, images, labels, "leaky", free_steps=6, order=order)
+    assert relative(ours, expected) < 1e-12
+    assert relative(ours, input_gradient(net, images, labels, free_steps=6, order=order)) > 1e-3
+
+
+def test_an_adjoint_that_is_not_solved_is_refused(monkeypatch):
+    net = random_net(gain=2.0)
+    images, labels = random_batch(net)
+    monkeypatch.setattr(gradients, "ADJOINT_SWEEPS", 2)
+    monkeypatch.setattr(gradients.adjoint, "__defaults__", (2,))
+    with pytest.raises(InputError, match="not solved"):
+        input_gradient(net, images, labels, "adjoint", free_steps=400)
+
+
+def test_only_the_steps_that_are_asked_for_are_recorded():
+    net = random_net()
+    images, _ = random_batch(net)
+    whole, last = (gradients.follow(net, images, 30, last=last) for last in (None, 5))
+    assert len(last.phase.tape) == 5 * len(net.convs) and last.bytes < whole.bytes / 5
+    assert torch.equal(whole.logits, last.logits)
+
+
 def test_adjoint_is_refused_where_the_network_has_not_settled():
     net = random_net(gain=3.0)
     images, labels = random_batch(net)
