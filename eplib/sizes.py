@@ -6,6 +6,13 @@ from eplib import suite
 
 SHORTENED = [["apgd-ce", 20], ["apgd-t", 10], ["fab-t", 10], ["square", 200]]  # not AutoAttack
 WHOLE = [list(part) for part in suite.AUTOATTACK]
+HORIZONS = (10, 20, 30, 60, 100, 250)  # synchronous steps behind a prediction
+ATTACKED = (  # the published horizons and beyond, and gradients of the settled state
+    *((steps, "unrolled") for steps in (4, 10, 15, 20, 25, 29, 60, 70, 250)),
+    (250, "adjoint"),
+    (250, "ep"),
+    (250, "leaky"),
+)
 SOURCES = ("ep-cnn", "twin-bptt", "cnn", "cnn-plain", "cnn-at-l2-0.5", "vit-8")  # of transferred images
 # The ten values per norm of the published curves (protocol of the paper: log-spaced, plus 8/255 and 1.0).
 EPSILONS = {
@@ -98,6 +105,29 @@ def attacks(broken_at, square, suite, noise, carlini_wagner, hop_skip_jump, fmn,
         "minimal-l2": {**_named("images steps", fmn), **l2, "batch": 64},
         "transfer": {**_named("images steps sources", transfer), **linf, "batch": 64},
         "conventions": {**_named("images norms queries", conventions), "steps": 20, "batch": 64},
+    }
+
+
+def masking(horizons, gradients, iterations, adaptive, sanity, exactness, phase_lengths):
+    """Sizes of what decides whether gradients are masked: (images, ℓ2 ε, [steps, gradient] of the attacks),
+    (images, directions), (images, ℓ2 ε, steps, restarts), (images, ℓ2 ε, steps), (images, images of the
+    planted test), (images, ℓ2 ε, steps) and (images, free-phase steps, queries, values of c, steps of C&W).
+    """
+    phase = _named("images lengths queries searches cw_steps", phase_lengths)
+    return {
+        "horizons": {
+            **_named("images epsilons attacked", horizons),
+            "norm": "l2",
+            "steps": 20,
+            "predicted": HORIZONS,
+            "batch": 32,
+        },
+        "gradients": {**_named("images directions", gradients), "norm": "l2", "epsilon": 1.0, "batch": 25},
+        "iterations": {**_named("images epsilon steps restarts", iterations), "norm": "l2", "batch": 16},
+        "adaptive": {**_named("images epsilons steps", adaptive), "norm": "l2", "batch": 16},
+        "sanity": {**_named("images planted", sanity), "steps": 20, "batch": 32},
+        "exactness": {**_named("images epsilon steps", exactness), "norm": "l2", "batch": 32},
+        "phase-lengths": {**phase, "constant": 1.0, "epsilon": 0.0464, "batch": 16},
     }
 
 
