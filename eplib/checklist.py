@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eplib import black_box, conventions, iterations, losses, masking_verdicts, published, suite, transfers
+from eplib import black_box, iterations, losses, masking_verdicts, suite
 from eplib.checks import NORMS
 from eplib.masking_verdicts import HIDDEN
 from eplib.verdicts import nearest

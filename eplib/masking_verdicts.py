@@ -102,8 +102,8 @@ def cell(result, epsilon, steps, gradient, prediction):
 
 
 def by_effort(results):
-    """Verdict over the results of "adaptive", one a seed: plain PGD against the union of gradients, losses and
-    attacks on the states, at the measured ε nearest to `target`.
+    """Verdict over the results of "adaptive", one a seed: plain PGD against the union of gradients, losses
+    and attacks on the states, at the measured ε nearest to `target`.
     """
     epsilon = nearest(results[0], target())
     pairs = [outcomes(r, epsilon) for r in results]
