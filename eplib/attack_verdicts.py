@@ -21,6 +21,7 @@ from eplib.verdicts import (
 FIGURES = {"linf": "Adversarial_Accuracy_Inf", "l2": "Adversarial_Accuracy_CNN_Adv_M"}
 COMPARABLE = 0.05  # so much less may an adversarially trained network's equal keep right
 INFLATED = 0.02  # so much more accuracy is more than a handful of images
+FOUND = 0.9  # of the images compared so many must be broken, or lengths say more about the search
 
 
 def published_lead(norm, first, second, figure=None):
@@ -78,36 +79,42 @@ def comparable(ep_results, rival_results, norm, target, rival):
 
 def larger_changes(ep_results, rival_results, rival):
     """Does it take larger changes to break the EP-CNN than a rival? Results with the array minimal_norm, one
-    pair a seed.
+    pair a seed, of the same attacks.
 
     Over the images that both networks get right without an attack. These networks: supported when the median
     minimal norm of the EP-CNN is larger in every pair and every Holm-adjusted p of a signed-rank test is
-    below 0.05, contradicted when the rival's is, otherwise undecided. An image that was not broken counts as
-    harder than every broken one. Raises InputError where pairs share no image that both get right.
+    below 0.05, contradicted when the rival's is, otherwise undecided, as it is when of one network of a pair
+    fewer than 90 % of these images were broken (`FOUND`): then the attacks ended before the networks were
+    measured. An image that was not broken counts as harder than every broken one. Raises InputError where
+    pairs share no image that both get right.
     """
     found = [_norms(a, b) for a, b in zip(ep_results, rival_results, strict=True)]
     pairs = [_ranked(*pair) for pair in found]
     p_values = holm([signed_rank(*pair) for pair in pairs])
     medians = [tuple(float(np.median(side)) for side in pair) for pair in pairs]
+    broken = [min(np.isfinite(pair[i]).mean() for pair in found) for i in (0, 1)]
     behind, networks = lagging(ep_results, rival_results, rival), "undecided"
-    ahead = [ep - other for ep, other in medians]
-    if not behind and max(p_values) < LEVEL and (min(ahead) > 0 or max(ahead) < 0):
+    ahead, enough = [ep - other for ep, other in medians], round(min(broken), 9) >= FOUND
+    if not behind and enough and max(p_values) < LEVEL and (min(ahead) > 0 or max(ahead) < 0):
         networks = "supported" if min(ahead) > 0 else "contradicted"
     lengths = (np.mean([np.median(pair[i]) for pair in found]) for i in (0, 1))
     ep, other = (f"{length:.3g}" if np.isfinite(length) else "not found" for length in lengths)
     seeds = f"means of {len(pairs)} seeds; largest adjusted p" if len(pairs) > 1 else "one seed; p"
+    few = f"Too few images were broken to compare lengths: fewer than {FOUND:.0%} of one network. "
     sentence = (
-        f"For these networks: {networks}. {behind}{' ' if behind else ''}The median of the smallest changes"
-        f" found has the {NORMS[ep_results[0].norm]} length {ep} for the EP-CNN and {other} for the {rival},"
-        f" over the {min(len(p[0]) for p in pairs)} or more images that both get right ({seeds}"
+        f"For these networks: {networks}. {behind}{' ' if behind else ''}{'' if enough else few}The median of"
+        f" the smallest changes found has the {NORMS[ep_results[0].norm]} length {ep} for the EP-CNN and"
+        f" {other} for the {rival}, over the {min(len(p[0]) for p in pairs)} or more images that both get"
+        f" right, of which {broken[0]:.1%} and {broken[1]:.1%} or more were broken ({seeds}"
         f" {max(p_values):.2g})."
     )
     return Verdict(
         networks,
         method_word(networks, ep_results),
         sentence + about_the_method(networks, ep_results),
-        f"One pair whose medians differ in the other direction or with p ≥ {LEVEL}, or a stronger attack that"
-        " finds smaller changes of one network only.",
+        f"One pair whose medians differ in the other direction or with p ≥ {LEVEL}, one in which fewer than"
+        f" {FOUND:.0%} of the images of one network were broken, or a stronger attack that finds smaller"
+        " changes of one network only.",
     )
 
 

@@ -93,9 +93,13 @@ def test_larger_changes_follow_the_medians_and_the_ranks():
 
 
 def test_what_was_not_broken_is_harder_and_what_was_wrong_is_left_out():
-    small, unbroken = np.linspace(0.1, 1, 40), np.full(40, np.inf)
-    verdict = larger_changes([minimal(unbroken)], [minimal(small)], "CNN")
-    assert verdict.networks == "supported" and "40 or more images" in verdict.sentence
+    small = np.linspace(0.1, 1, 40)
+    few = np.where(np.arange(40) % 10, small, np.inf)  # without these four the networks are alike
+    verdict = larger_changes([minimal(few)], [minimal(small)], "CNN")
+    assert verdict.networks == "undecided" and "40 or more images" in verdict.sentence
+    shifted = np.where(np.arange(40) % 10, small + 0.01, np.inf)
+    assert larger_changes([minimal(shifted)], [minimal(small)], "CNN").networks == "supported"
+    assert larger_changes([minimal(small)], [minimal(shifted)], "CNN").networks == "contradicted"
     clean = np.arange(40) < 20  # behind that point the first network would lead
     reversed_order = np.where(clean, small / 2, 100)
     verdict = larger_changes([minimal(reversed_order, clean=clean)], [minimal(small, clean=clean)], "CNN")
@@ -104,6 +108,21 @@ def test_what_was_not_broken_is_harder_and_what_was_wrong_is_left_out():
         larger_changes([minimal(small, clean=clean)], [minimal(small, clean=~clean)], "CNN")
     with pytest.raises(InputError, match="other images"):
         larger_changes([minimal(small)], [minimal(small[:20])], "CNN")
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_lengths_decide_nothing_where_too_few_images_were_broken(seeds):
+    small, large = np.linspace(0.1, 1, 40), np.linspace(0.4, 1.6, 40)
+    for unbroken, enough in ((4, True), (5, False), (40, False)):
+        hard = np.where(np.arange(40) < unbroken, np.inf, large)
+        results = [minimal(large, s) for s in range(seeds - 1)] + [minimal(hard, seeds - 1)]
+        others = [minimal(small, s) for s in range(seeds)]
+        for pair, word in (((results, others), "supported"), ((others, results), "contradicted")):
+            verdict = larger_changes(*pair, "CNN")
+            assert verdict.networks == (word if enough else "undecided")
+            assert ("Too few images were broken" in verdict.sentence) != enough
+        assert f"of which 100.0% and {1 - unbroken / 40:.1%} or more were broken" in verdict.sentence
+        assert "fewer than 90%" in verdict.overturn
 
 
 @pytest.mark.parametrize(
