@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from eplib import suite
+from eplib import losses, suite
 from eplib.attacks import AttackedModel, ThreatModel, fitting, free_memory, predicted
 from eplib.checks import NORMS, InputError, check_labels, one_of
 from eplib.network import EPCNN
@@ -68,13 +67,14 @@ def applicable(net, norm):
     return {name: c for name, c in fitted.items() if name == "corrected" or c != CORRECTED}
 
 
-def pgd(model, images, labels, threat, steps, convention, random=None):
-    """Projected gradient descent on cross-entropy: images [N, C, H, W] after `steps` steps of 2.5 ε / steps.
+def pgd(model, images, labels, threat, steps, convention, random=None, loss=losses.cross_entropy):
+    """Projected gradient descent: images [N, C, H, W] after `steps` steps of 2.5 ε / steps.
 
-    model: images -> logits, differentiable. labels: int64 [N], to be left. convention: its `clip` and
-    `batch_loss` count. random: a NumPy generator to start from a random point of the ball (uniform in ℓ∞, a
-    uniform length in a random direction in ℓ2), None to start from the images. Written by hand because
-    torchattacks always clips. Raises InputError for steps below 1.
+    model: images -> logits, differentiable. labels: int64 [N], to be left. loss: what is climbed, of (logits,
+    labels), [N]. convention: its `clip` and `batch_loss` count. random: a NumPy generator to start from a
+    random point of the ball (uniform in ℓ∞, a uniform length in a random direction in ℓ2), None to start from
+    the images. Written by hand because torchattacks always clips, and has no other loss. Raises InputError
+    for steps below 1.
     """
     if steps < 1:
         raise InputError(f"steps = {steps}: give 1 or more")
@@ -82,17 +82,17 @@ def pgd(model, images, labels, threat, steps, convention, random=None):
     box = (0.0, 1.0) if convention.clip else (-float("inf"), float("inf"))
     now = images if random is None else (images + _random_change(images, threat, random)).clamp(*box)
     for _ in range(steps):
-        direction = _direction(_gradient(model, now, labels), threat.norm, convention)
+        direction = _direction(_gradient(model, now, labels, loss), threat.norm, convention)
         change = now + 2.5 * threat.epsilon / steps * direction - images
         now = (images + _projected(change, threat)).clamp(*box)
     return now
 
 
-def _gradient(model, images, labels):
-    """∂ Σ cross-entropy / ∂ images: for every image the gradient of its own loss."""
+def _gradient(model, images, labels, loss):
+    """∂ Σ loss / ∂ images: for every image the gradient of its own loss."""
     with torch.enable_grad():
         x = images.detach().requires_grad_()
-        return torch.autograd.grad(F.cross_entropy(model(x), labels, reduction="sum"), x)[0]
+        return torch.autograd.grad(loss(model(x), labels).sum(), x)[0]
 
 
 def _direction(gradient, norm, convention):

@@ -159,7 +159,11 @@ def checked(model, images, labels, threat, name, steps, seed):
     not in [0, 1] or further than ε (1 + 1e-4) + 1e-6 from the images.
     """
     attack = ATTACKS[one_of("attack", name, ATTACKS)]
-    adversarial = attack(model, images, labels, threat, steps, seed)
+    return within(attack(model, images, labels, threat, steps, seed), images, threat, name)
+
+
+def within(adversarial, images, threat, name):
+    """`adversarial` if it keeps to the threat model; otherwise InputError as in `checked`."""
     if not adversarial.isfinite().all():
         raise InputError(f"{name} gave pixels that are not finite: do not use its result")
     low, high = adversarial.min().item(), adversarial.max().item()
