@@ -5,7 +5,17 @@ in `folder`, so that a run that was stopped goes on.
 
 import torch
 
-from eplib import conventions, margins, minimal_measurements, queries, suite, transfers, union
+from eplib import (
+    conventions,
+    horizons,
+    margins,
+    minimal_measurements,
+    phase_lengths,
+    queries,
+    suite,
+    transfers,
+    union,
+)
 from eplib.attacks import AttackedModel
 from eplib.studies import Found, share
 
@@ -64,4 +74,6 @@ MEASURED = {
     "hop-skip-jump": minimal_measurements.hop_skip_jump,
     "transfer": transfers.transfer,
     "conventions": conventions.conventions,
+    "horizons": horizons.horizons,
+    "phase-lengths": phase_lengths.phase_lengths,
 }

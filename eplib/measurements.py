@@ -217,7 +217,7 @@ def measure_and_keep(checkpoint, measurement, images=None, epsilons=None, out=No
     try:
         result = measure(checkpoint, measurement, images, epsilons, progress, folder=unfinished)
     except KeyboardInterrupt as stopped:
-        kept = len(list(unfinished.glob("*.npz")))
+        kept = len(list(unfinished.rglob("*.npz")))
         raise Interrupted(
             f"{measurement} of {checkpoint.name} stopped with {kept} finished parts kept: the same command"
             " goes on"

@@ -9,6 +9,7 @@ from eplib.attacks import AttackedModel
 from eplib.checks import InputError, Interrupted
 
 ALONE = [name for name in MEASURED if name != "transfer"]
+FREE_PHASES = ("horizons", "phase-lengths")  # what is measured of energy-based networks only
 SMOKE = scales.scale("smoke")
 
 
@@ -24,8 +25,10 @@ def stored(out, smoke):
     }
 
 
-@pytest.mark.parametrize("kind", ["ep-cnn", "cnn"])
-@pytest.mark.parametrize("measurement", ALONE)
+@pytest.mark.parametrize(
+    "measurement, kind",
+    [(m, kind) for m in ALONE for kind in ("ep-cnn", "cnn") if kind == "ep-cnn" or m not in FREE_PHASES],
+)
 def test_every_measurement_gives_a_result_that_is_stored_and_found(smoke, out, kind, measurement):
     result, path = measurements.measure_and_keep(smoke[kind], measurement, images=4, progress=False)
     again = results.load(path)
@@ -38,6 +41,12 @@ def test_every_measurement_gives_a_result_that_is_stored_and_found(smoke, out, k
     if "epsilons" in result.settings["sizes"]:
         assert list(result.epsilons) == list(SMOKE.attacks[measurement]["epsilons"])
         assert result.norm == SMOKE.attacks[measurement]["norm"]
+
+
+@pytest.mark.parametrize("measurement", FREE_PHASES)
+def test_what_needs_a_free_phase_is_refused_without_one(smoke, measurement):
+    with pytest.raises(InputError, match="measure an energy-based network"):
+        measurements.measure(smoke["cnn"], measurement, images=4, progress=False)
 
 
 def test_transfer_looks_at_the_stored_networks_of_its_seed(stored, smoke):
