@@ -5,6 +5,16 @@ import torch
 NORMS = {"linf": "ℓ∞", "l2": "ℓ2"}  # of threat models, and how they are written
 
 
+def amount(norm, epsilon):
+    """An ε in pixels of [0, 1] as pages write it: in steps of an 8-bit image for ℓ∞, "2.55/255"."""
+    return f"{255 * epsilon:.3g}/255" if norm == "linf" else f"{epsilon:.3g}"
+
+
+def strength(norm, epsilon):
+    """A norm and its ε as pages write them, "ℓ∞ ε = 2.55/255"."""
+    return f"{NORMS[norm]} ε = {amount(norm, epsilon)}"
+
+
 class InputError(ValueError):
     """Something a user gave cannot be used. The message is one sentence: what was given, what is allowed,
     what to do.

@@ -40,7 +40,8 @@ class Curve:
 
     model: key of its colour. label: its words. x: ε in pixels of [0, 1], ascending. y, low, high: accuracy
     and the bounds of its band, fractions. dashed: whether its images are others than the paper's. radius:
-    median first-order radius in the units of x. colour: other than the one that `figure` chooses.
+    median first-order radius in the units of x. colour: other than the one that `figure` chooses. line: its
+    style, other than `dashed` says.
 
     Raises InputError where there is no ε, their order is another, or lengths differ.
     """
@@ -54,6 +55,7 @@ class Curve:
     dashed: bool = False
     radius: float | None = None
     colour: str | None = None
+    line: str | None = None
 
     def __post_init__(self):
         lengths = [len(v) for v in (self.x, self.y, self.low, self.high)]
@@ -102,9 +104,8 @@ def panel(ax, title, curves, axes, inside):
         ax.xaxis.set_major_formatter("{x:g}")
     for c in curves:
         along = unit * np.array(c.x)
-        ax.plot(
-            along, c.y, "--" if c.dashed else "-", color=c.colour, linewidth=1.6, marker="o", markersize=3
-        )
+        style = c.line or ("--" if c.dashed else "-")
+        ax.plot(along, c.y, style, color=c.colour, linewidth=1.6, marker="o", markersize=3)
         ax.fill_between(along, c.low, c.high, color=c.colour, alpha=0.15, linewidth=0)
         if marked(c):
             style = dict(markersize=7, markerfacecolor="white", markeredgewidth=1.5, zorder=3)
