@@ -6,6 +6,7 @@ in `folder`, so that a run that was stopped goes on.
 import torch
 
 from eplib import (
+    adaptive,
     conventions,
     horizons,
     margins,
@@ -76,4 +77,5 @@ MEASURED = {
     "conventions": conventions.conventions,
     "horizons": horizons.horizons,
     "phase-lengths": phase_lengths.phase_lengths,
+    "adaptive": adaptive.adaptive,
 }
