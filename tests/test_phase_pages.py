@@ -1,10 +1,21 @@
+import re
 from types import SimpleNamespace
 
+import drawings
 import numpy as np
 import pandas as pd
 import pytest
 
-from eplib import horizons, phase_verdicts, statistics
+from eplib import (
+    horizons,
+    phase_figures,
+    phase_horizons,
+    phase_lengths,
+    phase_sentences,
+    phase_verdicts,
+    published,
+    statistics,
+)
 from eplib.chapters import Badge
 from eplib.results import Result
 
@@ -142,9 +153,261 @@ def test_without_a_shorter_phase_there_is_nothing_to_compare():
 
 
 def test_only_five_seeds_on_cifar_images_speak_about_the_method():
-    def verdict(seeds, dataset):
-        results = [by_length({10: 20, 250: 45}, seed=s, dataset=dataset) for s in range(seeds)]
-        return phase_verdicts.settling_adds_robustness(results)
+    seeds = [by_length({10: 20, 250: 45}, seed=s, dataset="cifar10") for s in range(5)]
+    verdict = phase_verdicts.settling_adds_robustness(seeds)
+    assert verdict.method == "supported" and "5 seeds" in verdict.sentence
+    assert phase_verdicts.settling_adds_robustness(seeds[:4]).method == "undecided"
 
-    assert verdict(5, "cifar10").method == "supported" and "5 seeds" in verdict(5, "cifar10").sentence
-    assert verdict(4, "cifar10").method == verdict(5, "sample").method == "undecided"
+
+def measured_lengths(clean, square, norms, transferred, lengths=(4, 10, 29, 60), seed=11, seconds=None):
+    """A result of "phase-lengths" as it is measured: so many of 20 images right without an attack and under
+    Square at every length, the norms [20] of C&W and whether its changes break the settled network [20].
+    """
+    sizes = dict(images=20, lengths=list(lengths), queries=200, searches=3, cw_steps=60, constant=1.0)
+    sizes |= {"epsilon": 0.0464, "batch": 16}
+    rows, correct, arrays = [], [], {"minimal_norm": [], "transferred": []}
+    for i, steps in enumerate(lengths):
+        right = np.arange(20) < clean[i]
+        norm = np.where(right, norms[i], 0).astype(np.float32)
+        found = {
+            "clean": right,
+            "unsettled": np.arange(20) >= 5 * i,
+            "square": np.arange(20) < square[i],
+            "minimal_norm": norm,
+            "transferred": np.where(np.isfinite(norm) & right, transferred[i], -1).astype(np.int8),
+            "gradient_seconds": np.full(20, (seconds or {}).get(steps, steps / 1000)),
+        }
+        rows += phase_lengths._rows(steps, found, sizes)
+        correct += [found["clean"], found["square"]]
+        arrays["minimal_norm"].append(found["minimal_norm"])
+        arrays["transferred"].append(found["transferred"])
+    settings = {"measurement": "phase-lengths", "model": "ep-cnn", "seed": seed, "dataset": "sample"}
+    settings |= {"scale": "quick", "sizes": sizes, "predict_steps": 20, "order": "forward"}
+    arrays = {name: np.stack(values) for name, values in arrays.items()}
+    record = {"seconds": 60.0, "device": "a test, 1 thread"}
+    return Result(settings, pd.DataFrame(rows), np.arange(20), correct[-2], np.stack(correct), record, arrays)
+
+
+def told(html):
+    """The cells of a table of words, line by line, without its head."""
+    return [re.findall("<t[hd]>(.*?)</t[hd]>", line) for line in re.findall("<tr>(.*?)</tr>", html)][1:]
+
+
+@pytest.fixture
+def axes(monkeypatch):
+    """Figures give their axes instead of their pictures."""
+    monkeypatch.setattr(phase_figures, "draw", drawings.axes_only)
+    monkeypatch.setattr(phase_horizons, "draw", drawings.axes_only)
+
+
+def uneven(e, attack, t):
+    """Images left: fewer the closer the attack's horizon is to the prediction's, and after ten steps."""
+    steps, gradient = attack
+    apart = 0 if (gradient, t) == ("adjoint", 250) else abs(round(8 * np.log10(steps / t)))
+    return (60 if e == 0.309 else 30) + apart - (12 if t == 10 else 0)
+
+
+MATRIX = [matrix(uneven, seed=s, clean=lambda t: 84 if t == 10 else 90) for s in (11, 13)]
+
+
+def curve(ax, colour):
+    """(x, y) of the curve of a colour, the one with the most points."""
+    lines = [line for line in ax.lines if line.get_color() == colour and len(line.get_xdata()) > 2]
+    return np.array(max(lines, key=lambda line: len(line.get_xdata())).get_data()).T.tolist()
+
+
+def test_accuracy_is_drawn_at_every_length_that_was_attacked_through_its_own_steps(axes):
+    left, right = phase_figures.by_length(MATRIX, [], BADGE)
+    theirs = published.free_step_curve()["mean"]
+    assert curve(left, phase_figures.PLAIN) == [[t, y] for t, y in theirs.items()]
+    assert curve(right, phase_figures.PLAIN) == [[10, 0.84], [30, 0.9], [60, 0.9], [250, 0.9]]
+    names = {text.get_text(): text.arrowprops["color"] for text in right.texts}
+    assert list(names) == ["no attack", "ℓ2 ε = 0.309", "ℓ2 ε = 0.766"]
+    assert curve(right, names["ℓ2 ε = 0.309"]) == [[10, 0.48], [30, 0.6], [60, 0.6], [250, 0.6]]
+    assert curve(right, names["ℓ2 ε = 0.766"]) == [[10, 0.18], [30, 0.3], [60, 0.3], [250, 0.3]]
+    assert {line.get_linestyle() for line in right.lines if len(line.get_xdata()) == 4} == {"--", "None"}
+
+
+def test_bands_reach_over_the_intervals_of_all_seeds(axes):
+    results = [by_length({10: 20, 30: 20, 60: 20, 250: 20}), by_length({10: 30, 30: 30, 60: 30, 250: 30})]
+    mean, low, high = phase_figures.band([r.correct[len(PREDICTED) + 2] for r in results])
+    assert (mean, low, high) == (0.25, statistics.wilson(20, N)[0], statistics.wilson(30, N)[1])
+
+
+def test_the_worst_over_all_attacks_is_marked_below_the_own_attack(axes):
+    def left(e, attack, t):
+        return 25 if attack == (4, "unrolled") else 40
+
+    _, right = phase_figures.by_length([matrix(left)], [], BADGE)
+    (marks,) = [line for line in right.lines if line.get_marker() == "v"]
+    assert list(marks.get_ydata()) == [0.25] * 4 and list(marks.get_xdata()) == [10, 30, 60, 250]
+
+
+def test_at_most_three_strengths_are_drawn_from_the_compared_one_on():
+    every = [0.05, 0.124, 0.309, 0.486, 0.766, 1.0, 1.903, 3.0]
+    assert phase_figures.strengths(matrix(uneven, epsilons=every)) == [0.309, 0.766, 3.0]
+    assert phase_figures.strengths(matrix(uneven, epsilons=[0.766, 1.903])) == [0.766, 1.903]
+
+
+def test_a_stand_in_for_the_own_attack_is_named():
+    assert phase_figures.stand_ins(MATRIX[0]) == " (through 29 at 30, by the adjoint at 250)"
+    exact = matrix(uneven, attacked=[[t, "unrolled"] for t in PREDICTED])
+    assert phase_figures.stand_ins(exact) == ""
+
+
+def test_both_horizons_are_drawn_and_the_own_attack_is_ringed(axes):
+    left, right = phase_horizons.figure(MATRIX, BADGE)
+    theirs = phase_horizons.published_curve(0.309)
+    assert curve(left, left.lines[0].get_color()) == [[t, y] for t, y in theirs["mean"].items()]
+    names = {text.get_text(): text.arrowprops["color"] for text in right.texts}
+    assert set(names) == {f"predicts after {t}" for t in (10, 30, 60, 250)}
+    for steps, at in ((10, 10), (30, 29), (60, 60)):
+        found = curve(right, names[f"predicts after {steps}"])
+        expected = [uneven(0.309, (t, "unrolled"), steps) / 100 for t in (4, 10, 29, 60)]
+        assert found == [[t, y] for t, y in zip((4, 10, 29, 60), expected, strict=True)]
+        rings = [line for line in right.lines if line.get_markerfacecolor() == "none"]
+        (ring,) = [line for line in rings if line.get_color() == names[f"predicts after {steps}"]]
+        assert list(ring.get_xdata()) == [at] and ring.get_ydata()[0] == min(expected)
+    diamonds = [line for line in right.lines if line.get_marker() == "D"]
+    assert len(diamonds) == 4 and all(list(d.get_xdata()) == [250] for d in diamonds)
+
+
+def test_the_published_curve_has_the_most_images_of_every_horizon():
+    curve = phase_horizons.published_curve(0.05)
+    rows = published.table("pgd", model="ep-cnn", norm="l2", series="seeds", predict_steps=250.0)
+    rows = rows[rows.epsilon == 0.05]
+    assert list(curve.index) == sorted(rows.attack_steps.unique()) and curve.attrs["epsilon"] == 0.05
+    assert curve["mean"][15] == rows[(rows.attack_steps == 15) & (rows.images == 10_000)]["mean"].iloc[0]
+
+
+def test_the_table_says_what_each_attack_leaves_beside_the_own_one():
+    lines = told(phase_horizons.differences(MATRIX))
+    assert [line[0] for line in lines] == ["10 steps", "30 steps", "60 steps", "250 steps"]
+    assert lines[0][1:] == ["+3.0", "[48.0 %]", "+4.0", "+6.0", "+11.0", "+0.0"]
+    assert lines[3][5] == "[60.0 %]" and lines[3][1] == "+14.0"
+    worse = matrix(lambda e, attack, t: 20 if attack == (4, "unrolled") else 50)
+    assert told(phase_horizons.differences([worse]))[1][1:] == [
+        "-30.0",
+        "+0.0",
+        "[50.0 %]",
+        *["+0.0"] * 2,
+        "-30.0",
+    ]
+
+
+def test_what_a_mismatched_attack_loses_is_told_in_both_directions():
+    words = phase_horizons.words(MATRIX)
+    assert "through fewer steps than the prediction takes leaves between +3.0 and +14.0 points" in words
+    assert "(the most through 4 against a prediction after 250)" in words
+    assert "through more steps than the prediction takes leaves between +2.0 and +6.0 points" in words
+    better = matrix(lambda e, attack, t: 50 - (5 if attack[0] == 60 else 0))
+    assert "than the prediction takes leaves between -5.0 and +0.0 points" in phase_horizons.words([better])
+
+
+INF = np.inf
+NORMS = [np.linspace(0.2, 2.0, 20), np.linspace(0.3, 3.0, 20), np.full(20, INF), np.linspace(0.4, 4.0, 20)]
+NORMS[3][::2] = INF
+LENGTHS = [
+    measured_lengths((10, 16, 18, 20), (5, 8, 9, 10), NORMS, [1 - np.arange(20) % 2] * 4, seed=s)
+    for s in (11, 13)
+]
+
+
+def test_square_and_the_smallest_changes_are_drawn_at_every_length(axes):
+    left, right = phase_figures.minimal(LENGTHS, BADGE)
+    assert curve(left, phase_figures.PLAIN) == [[4, 0.5], [10, 0.8], [29, 0.9], [60, 1.0]]
+    assert curve(left, "#0072b2") == [[4, 0.25], [10, 0.4], [29, 0.45], [60, 0.5]]
+    dots = [len(line.get_xdata()) for line in right.lines if line.get_marker() == "o"]
+    beyond = [len(line.get_xdata()) for line in right.lines if line.get_marker() == "^"]
+    assert dots == [20, 32, 0, 20] and beyond == [0, 0, 36, 20]
+    assert [t.get_text() for t in right.get_xticklabels()][:2] == [
+        "4\n20 of 20\nbroken",
+        "10\n32 of 32\nbroken",
+    ]
+    medians = [line.get_ydata()[0] for line in right.lines if line.get_linewidth() == 2]
+    assert medians == pytest.approx([np.median(NORMS[0][:10]), np.median(NORMS[1][:16])], rel=1e-6)
+
+
+def test_without_a_broken_image_the_page_goes_on(axes):
+    none = [measured_lengths((10,) * 4, (0,) * 4, [np.full(20, INF)] * 4, [np.zeros(20)] * 4)]
+    assert len(phase_figures.minimal(none, BADGE)) == 2
+    assert "no change can be judged" in phase_sentences.transfer_words(none)
+    wrong = [measured_lengths((0,) * 4, (0,) * 4, NORMS, [np.zeros(20)] * 4)]
+    assert told(phase_sentences.lengths_table(wrong))[0][4:7] == ["0 of 0", "–", "–"]
+    assert len(phase_figures.minimal(wrong, BADGE)) == 2
+
+
+def test_the_table_of_lengths_has_what_was_measured():
+    lines = told(phase_sentences.lengths_table(LENGTHS))
+    middle = f"{np.median(NORMS[0][:10].astype(np.float32)):.3g}"
+    assert lines[0] == ["4", "50.0", "100.0", "25.0", "20 of 20", middle, "10 of 20", "4"]
+    assert lines[2] == ["29", "90.0", "50.0", "45.0", "0 of 36", "not found", "–", "29"]
+    assert lines[3][4:6] == ["20 of 40", "not found"] and lines[3][6] == "0 of 20"
+
+
+def test_transfers_are_counted_over_all_seeds():
+    words = phase_sentences.transfer_words(LENGTHS)
+    assert "10 of 20 changes found after 4 steps, 16 of 32 changes found after 10 steps, 0 of 20" in words
+    assert "29 steps" not in words
+
+
+def test_what_a_gradient_costs_is_a_ratio_of_the_longest_to_the_shortest():
+    words = phase_sentences.cost_words(LENGTHS)
+    assert "through 60 steps took 15.0 times as long as one through 4 (60 and 4 ms" in words
+    assert "100% after 4, 75% after 10, 50% after 29, 25% after 60" in words
+
+
+@pytest.mark.parametrize(
+    "counts, said", [((20, 40), "keeps more"), ((40, 20), "keeps fewer"), ((30, 30), "is not shown")]
+)
+def test_the_answer_follows_the_verdict(counts, said):
+    results = [by_length({10: counts[0], 250: counts[1]})]
+    answer = phase_sentences.answer(phase_verdicts.settling_adds_robustness(results), results, BADGE)
+    assert f"left to settle {said}" in answer and answer.startswith("**In one sentence.**")
+    assert (
+        f"{counts[1]}.0% of the images after 250 steps, and {counts[0]}.0% after 10, at ℓ2 ε = 0.309"
+        in answer
+    )
+    alone = [by_length({250: 40}, clean=lambda t: 90 if t == 250 else 50)]
+    answer = phase_sentences.answer(phase_verdicts.settling_adds_robustness(alone), alone, BADGE)
+    assert "is not shown" in answer and "40.0% of the images after 250 steps, at" in answer
+
+
+def test_the_question_has_the_published_numbers():
+    words, curve = phase_sentences.question(), published.free_step_curve()["mean"]
+    assert f"{curve[10]:.1%} after 10" in words and f"{curve[250]:.1%} after 250" in words
+    for epsilon in (0.309, 1.0):
+        rows = phase_horizons.published_curve(epsilon)["mean"]
+        assert f"{rows.iloc[0]:.1%} through 10 steps" in words and f"{rows.iloc[-1]:.1%} through 70" in words
+        assert f"{rows.min():.1%} through {rows.idxmin():.0f}" in words
+
+
+def test_what_is_missing_is_named_and_what_is_not_is_not():
+    short, exact = [str(m) for m in phase_sentences.missing(MATRIX, LENGTHS)]
+    assert "up to 60 steps" in short and "adjoint" in exact and "quick scale" in exact
+    whole = matrix(uneven, attacked=[*ATTACKED, [250, "unrolled"]])
+    long = measured_lengths((10,) * 2, (5,) * 2, NORMS[:2], [np.zeros(20)] * 2, lengths=(4, 250))
+    assert phase_sentences.missing([whole], [long]) == []
+
+
+def test_the_limits_name_the_sizes_and_the_order():
+    words = phase_sentences.limits(MATRIX, LENGTHS)
+    assert "looks at 100 images a network, Square and C&W at 20" in words
+    assert "trained to predict after 20 forward steps" in words
+    MATRIX[0].settings["order"], before = "synchronous", MATRIX[0].settings["order"]
+    assert "the order it was trained in" in phase_sentences.limits(MATRIX, LENGTHS)
+    MATRIX[0].settings["order"] = before
+
+
+@pytest.mark.parametrize(
+    "label, make",
+    [
+        ("fig-phase-length", lambda: phase_figures.by_length(MATRIX, [], BADGE)),
+        ("fig-phase-horizons", lambda: phase_horizons.figure(MATRIX, BADGE)),
+        ("fig-phase-minimal", lambda: phase_figures.minimal(LENGTHS, BADGE)),
+    ],
+)
+def test_pictures_are_valid_and_tell_their_numbers(label, make):
+    pair = [make(), make()], label
+    drawings.is_valid_svg_of_the_same_bytes_that_loads_nothing(pair)
+    drawings.shows_itself_with_a_text_for_those_who_cannot_see_it(pair)
