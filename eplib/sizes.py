@@ -111,7 +111,8 @@ def attacks(broken_at, square, suite, noise, carlini_wagner, hop_skip_jump, fmn,
 def masking(horizons, gradients, iterations, adaptive, sanity, exactness, phase_lengths):
     """Sizes of what decides whether gradients are masked: (images, ℓ2 ε, [steps, gradient] of the attacks),
     (images, directions), (images, ℓ2 ε, steps, restarts), (images, ℓ2 ε, steps), (images, images of the
-    planted test), (images, ℓ2 ε, steps) and (images, free-phase steps, queries, values of c, steps of C&W).
+    planted test), (images, ℓ2 ε, steps, free-phase steps) and (images, free-phase steps, queries, values of
+    c, steps of C&W).
     """
     phase = _named("images lengths queries searches cw_steps", phase_lengths)
     return {
@@ -126,8 +127,28 @@ def masking(horizons, gradients, iterations, adaptive, sanity, exactness, phase_
         "iterations": {**_named("images epsilon steps restarts", iterations), "norm": "l2", "batch": 16},
         "adaptive": {**_named("images epsilons steps", adaptive), "norm": "l2", "batch": 16},
         "sanity": {**_named("images planted", sanity), "steps": 20, "batch": 32},
-        "exactness": {**_named("images epsilon steps", exactness), "norm": "l2", "batch": 32},
+        "exactness": {**_named("images epsilon steps long", exactness), "norm": "l2", "batch": 32},
         "phase-lengths": {**phase, "constant": 1.0, "epsilon": 0.0464, "batch": 16},
+    }
+
+
+def corruptions(corrupted, settled, beyond, flips):
+    """Sizes of natural corruptions: (images, free phase of energy-based networks: "own" or (steps, order)),
+    (images, severities), images, and images of the sequences. The last two take the free phase of the first.
+    """
+    phase = {"phases": [corrupted[1]], "source": "regenerated", "batch": 25}
+    every = {**phase, "severities": (1, 2, 3, 4, 5)}
+    lengths = ["own", (29, "synchronous"), (250, "synchronous")]  # published: 29, and 250 for clean accuracy
+    return {
+        "corruptions": {"images": corrupted[0], "types": "cifar-c", **every},
+        "corruptions-settled": {
+            **_named("images severities", settled),
+            "types": "cifar-c",
+            **phase,
+            "phases": lengths,
+        },
+        "corruptions-beyond": {"images": beyond, "types": "beyond", **every},
+        "flips": {"images": flips, **phase},
     }
 
 
