@@ -8,6 +8,7 @@ import torch
 from eplib import (
     adaptive,
     conventions,
+    exactness,
     horizons,
     margins,
     minimal_measurements,
@@ -78,4 +79,5 @@ MEASURED = {
     "horizons": horizons.horizons,
     "phase-lengths": phase_lengths.phase_lengths,
     "adaptive": adaptive.adaptive,
+    "exactness": exactness.exactness,
 }
