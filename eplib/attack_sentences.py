@@ -2,8 +2,10 @@
 
 import re
 
+import numpy as np
+
 from eplib import attack_verdicts, chapters, pictures, published_curves, verdicts
-from eplib.checks import NORMS
+from eplib.checks import NORMS, amount
 from eplib.sentences import Text
 
 WORDS = {
@@ -11,6 +13,7 @@ WORDS = {
     "contradicted": "keeps fewer images right than",
     "undecided": "is not shown to differ from",
 }
+FAR = 2.0  # so many times a radius is no longer near where images break
 COMPARABLE_WORDS = {
     "supported": "keeps as many images right as",
     "contradicted": "keeps clearly fewer images right than",
@@ -62,6 +65,44 @@ def white_box_answer(said, badge):
         "**In one sentence.** Where the published curves are furthest apart, ours under PGD:"
         f" {'; '.join(parts)} ({badge.dataset_name}, {badge.scale} scale)."
     )
+
+
+def slopes(found, radii, norm):
+    """Where half of the images that are right without an attack are broken, beside the median first-order
+    radius, in words; "" where no radius is known. found: {model: [Result, one a seed]}. radii: {model: of
+    `chapters.radii`}.
+    """
+    sides = {"far to the left of": [], "near": [], "far to the right of": []}
+    for model in (m for m in found if m in radii):
+        half, at = half_broken(found[model]), amount(norm, radii[model])
+        if half is None:
+            continue
+        ratio = radii[model] / half
+        side = "near" if 1 / FAR < ratio < FAR else f"far to the {'left' if ratio > 1 else 'right'} of"
+        sides[side].append(f"{rival_name(model)} {amount(norm, half)} (◇ {at})")
+    told = "; ".join(f"{side} the diamond: {', '.join(models)}" for side, models in sides.items() if models)
+    left = (
+        " Far to the left, the linear estimate is much too large: the gradient at the image itself is"
+        " unrepresentatively small, as it is where units are saturated."
+    )
+    far = left if sides["far to the left of"] else ""
+    return Text(
+        f"**Against the slope.** The {NORMS[norm]} ε at which half of the right images are broken, beside the"
+        f" first-order radius ◇ (a factor of {FAR:g} or more is far): {told}.{far}"
+        if told
+        else ""
+    )
+
+
+def half_broken(results):
+    """The ε at which half of the images that are right without an attack are broken, interpolated over log ε,
+    the mean accuracy over seeds; None outside of the measured ε.
+    """
+    half = 0.5 * np.mean([r.correct_clean.mean() for r in results])
+    x, y = np.log(results[0].epsilons), np.mean([r.correct.mean(1) for r in results], 0)
+    if not y[-1] <= half <= y[0]:
+        return None
+    return float(np.exp(np.interp(-half, -y, x)))
 
 
 def published_claims(norm):

@@ -105,7 +105,7 @@ def larger_changes(ep_results, rival_results, rival):
         f"For these networks: {networks}. {behind}{' ' if behind else ''}{'' if enough else few}The median of"
         f" the smallest changes found has the {NORMS[ep_results[0].norm]} length {ep} for the EP-CNN and"
         f" {other} for the {rival}, over the {min(len(p[0]) for p in pairs)} or more images that both get"
-        f" right, of which {broken[0]:.1%} and {broken[1]:.1%} or more were broken ({seeds}"
+        f" right, of which at least {broken[0]:.1%} and {broken[1]:.1%} were broken ({seeds}"
         f" {max(p_values):.2g})."
     )
     return Verdict(

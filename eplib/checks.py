@@ -7,6 +7,8 @@ NORMS = {"linf": "ℓ∞", "l2": "ℓ2"}  # of threat models, and how they are w
 
 def amount(norm, epsilon):
     """An ε in pixels of [0, 1] as pages write it: in steps of an 8-bit image for ℓ∞, "2.55/255"."""
+    if epsilon == float("inf"):
+        return "∞"
     return f"{255 * epsilon:.3g}/255" if norm == "linf" else f"{epsilon:.3g}"
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from eplib import chapters, panels, published_curves, statistics
-from eplib.checks import NORMS, InputError
+from eplib.checks import NORMS, InputError, amount
 from eplib.panels import Curve
 from eplib.pictures import draw
 from eplib.published_curves import name
@@ -22,7 +22,8 @@ DASHED = "Dashed, because the images are others than the paper's."
 ADVERSARIAL = "“adv.”: trained on images that PGD attacks in that norm with that ε."
 DIAMONDS = (
     "Open diamonds: the median first-order radius, the margin of an image divided by the norm of its input"
-    " gradient."
+    " gradient. Where it lies outside of the measured ε, an arrow stands for it at the height of the curve's"
+    " end, at the edge of the panel where it lies beyond that, and the label has its number."
 )
 
 
@@ -92,7 +93,7 @@ def figure(label, published, ours, badge=None, start="", more="", axes=None):
     if published:
         shown = {"published": (f"published: {_title(published)}", theirs)} | shown
     caption = _caption(published, theirs, ours, badge, start, more)
-    inside = max(panels.PANEL, *(len(c) * panels.LINE * panels.lines(c) for _, c in shown.values()))
+    inside = max(panels.PANEL, *(len(c) * panels.LINE * panels.lines(c, axes) for _, c in shown.values()))
 
     def view(*chosen):
         def plot(axs):
@@ -133,7 +134,7 @@ def _widened(axes, curves):
 
 
 def _told(curves, axes):
-    """The ends of every curve within the axes, in words."""
+    """The ends of every curve within the axes and its first-order radius, in words."""
     told = []
     for c in curves:
         shown = [
@@ -142,7 +143,8 @@ def _told(curves, axes):
             if axes.x[0] <= e <= axes.x[1]
         ]
         ends = [f"{y:.1%} at {e:.3g}" for e, y in (shown[0], shown[-1])] if shown else ["nothing here"]
-        told.append(f"{c.label} {' and '.join(dict.fromkeys(ends))}")
+        slope = "" if c.radius is None else f", first-order radius {amount(axes.norm, c.radius)}"
+        told.append(f"{c.label} {' and '.join(dict.fromkeys(ends))}{slope}")
     return "; ".join(told) or panels.NOTHING
 
 
@@ -154,21 +156,12 @@ def _caption(published, theirs, ours, badge, start, more):
         said += [published_curves.note(published)]
     if ours:
         said += [f"Ours: {badge.text}; {OURS}"]
-        said += [DASHED] * any(c.dashed for c in ours) + _radii(ours)
+        said += [DASHED] * any(c.dashed for c in ours)
+        said += [DIAMONDS] * any(c.radius is not None for c in ours)
     else:
         said += [f"Ours: {panels.NOTHING}."]
     said += [ADVERSARIAL] * any("adv." in c.label for c in (*theirs, *ours))
     return " ".join(sentence for sentence in (*said, more) if sentence)
-
-
-def _radii(ours):
-    """What the diamonds are, and whose are not drawn because nothing was measured there."""
-    known = [c for c in ours if c.radius is not None]
-    absent = ", ".join(c.label for c in known if not panels.marked(c))
-    drawn = [DIAMONDS] if any(map(panels.marked, known)) else []
-    return drawn + (
-        [f"The median first-order radius of {absent} lies outside of the measured ε."] * bool(absent)
-    )
 
 
 def table(results_by_model, radii=None):
@@ -181,7 +174,6 @@ def table(results_by_model, radii=None):
     if len(norms) > 1:
         raise InputError(f"a table of results in {', '.join(sorted(norms))}: give results of one norm")
     norm = norms.pop() if norms else "l2"
-    unit, ending = panels.UNITS[norm], "/255" if norm == "linf" else ""
     epsilons = sorted({e for c in curves for e in c.x})
     lines = []
     for c in curves:
@@ -189,8 +181,8 @@ def table(results_by_model, radii=None):
         seeds = ", ".join(str(s) for s in sorted(r.settings["seed"] for r in results))
         clean = np.mean([r.correct_clean.mean() for r in results])
         cells = [f"{100 * v:.1f}" if v is not None else "–" for v in (clean, *map(at.get, epsilons))]
-        radius = "–" if c.radius is None else f"{unit * c.radius:.3g}{ending}"
+        radius = "–" if c.radius is None else amount(norm, c.radius)
         lines.append((c.label, seeds, *cells, radius))
-    head = ("network", "seeds", "clean", *(f"{unit * e:.3g}{ending}" for e in epsilons))
+    head = ("network", "seeds", "clean", *(amount(norm, e) for e in epsilons))
     note = f"Accuracy in per cent, clean and under attack with {NORMS[norm]} ε; – where it was not measured."
     return table_of_words((*head, "median first-order radius"), lines, note)

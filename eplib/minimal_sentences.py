@@ -3,6 +3,7 @@
 import numpy as np
 
 from eplib import attack_verdicts, chapters
+from eplib.attack_sentences import rival_name
 from eplib.minimal_figures import number, spread
 from eplib.pictures import name
 from eplib.sentences import Text
@@ -32,11 +33,11 @@ def verdicts(found):
     for rival in (r for r in RIVALS if r in found):
         pairs = chapters.paired(found, "ep-cnn", rival)
         if all((a.correct_clean & b.correct_clean).any() for a, b in zip(*pairs, strict=True)):
-            said[rival] = attack_verdicts.larger_changes(*pairs, name(rival))
+            said[rival] = attack_verdicts.larger_changes(*pairs, rival_name(rival))
         else:
             sentence = (
                 f"For these networks: undecided. Of the {len(pairs[0][0].image_ids)} test images there is"
-                f" none that both the EP-CNN and the {name(rival)} get right."
+                f" none that both the EP-CNN and the {rival_name(rival)} get right."
             )
             said[rival] = Verdict("undecided", "undecided", sentence, "Images that both get right.")
     return said
@@ -46,14 +47,14 @@ def answer(said, lengths, badge):
     """The page's answer in one sentence, and for how many images a change was found at all, by all attacks
     and by each alone. said: of `verdicts`. lengths: of `smallest.lengths`.
     """
-    clauses = [f"{WORDS[v.networks]} breaking the {name(rival)}" for rival, v in said.items()]
+    clauses = [f"{WORDS[v.networks]} breaking the {rival_name(rival)}" for rival, v in said.items()]
     *attacks, _ = lengths
     broken = []
     for model in ("ep-cnn", *said):
         every = {attack: spread(lengths[attack][model])[0] for attack in lengths}
         counts = {attack: np.isfinite(norms).sum() for attack, norms in every.items()}
         alone = ", ".join(f"{attack} alone {counts[attack]}" for attack in attacks)
-        broken.append(f"{counts['all']} of {len(every['all'])} for the {name(model)} ({alone})")
+        broken.append(f"{counts['all']} of {len(every['all'])} for the {rival_name(model)} ({alone})")
     return Text(
         f"**In one sentence.** By the smaller of the changes that {' and '.join(attacks)} find, breaking the"
         f" EP-CNN {'; it '.join(clauses)} ({badge.dataset_name}, {badge.scale} scale). Of the images that are"

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib import colors
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
-from eplib.checks import InputError
+from eplib.checks import InputError, amount
 from eplib.network_figures import SHADES, spread
 from eplib.pictures import COLOURS
 
@@ -107,9 +107,10 @@ def panel(ax, title, curves, axes, inside):
         style = c.line or ("--" if c.dashed else "-")
         ax.plot(along, c.y, style, color=c.colour, linewidth=1.6, marker="o", markersize=3)
         ax.fill_between(along, c.low, c.high, color=c.colour, alpha=0.15, linewidth=0)
-        if marked(c):
-            style = dict(markersize=7, markerfacecolor="white", markeredgewidth=1.5, zorder=3)
-            ax.plot(unit * c.radius, _at(c, c.radius, axes), "D", color=c.colour, **style)
+        if c.radius is not None:
+            at, mark = _radius(c, axes)
+            style = dict(markersize=7, markerfacecolor="white", markeredgewidth=1.5, zorder=3, clip_on=False)
+            ax.plot(unit * at, _at(c, at, axes), mark, color=c.colour, **style)
     if curves:
         _label(ax, curves, axes, inside)
     else:
@@ -134,13 +135,26 @@ def _at(curve, epsilon, axes):
     return float(np.interp(scale(epsilon), scale(curve.x), curve.y))
 
 
-def marked(curve):
-    return curve.radius is not None and curve.x[0] <= curve.radius <= curve.x[-1]
+def _radius(curve, axes):
+    """(ε, marker) of a curve's first-order radius: a diamond on the curve, or where nothing was measured
+    there, an arrow at that ε or, beyond the panel, at its edge.
+    """
+    if curve.x[0] <= curve.radius <= curve.x[-1]:
+        return curve.radius, "D"
+    return float(np.clip(curve.radius, *axes.x)), "<" if curve.radius < curve.x[0] else ">"
 
 
-def lines(curves):
+def _words(curve, axes):
+    """The label of a curve, with its first-order radius where no diamond shows it."""
+    mark = "D" if curve.radius is None else _radius(curve, axes)[1]
+    if mark == "D":
+        return curve.label
+    return f"{curve.label} (◇ {'←' if mark == '<' else '→'} {amount(axes.norm, curve.radius)})"
+
+
+def lines(curves, axes):
     """The most lines that a label of these curves takes."""
-    return max((len(textwrap.wrap(c.label, LETTERS)) for c in curves), default=1)
+    return max((len(textwrap.wrap(_words(c, axes), LETTERS)) for c in curves), default=1)
 
 
 def _label(ax, curves, axes, inside):
@@ -148,11 +162,11 @@ def _label(ax, curves, axes, inside):
     bottom, top = ax.get_ylim()
     ends = [min(c.x[-1], axes.x[1]) for c in curves]
     y = [_at(c, end, axes) for c, end in zip(curves, ends, strict=True)]
-    heights = spread([(v - bottom) / (top - bottom) for v in y], LINE * lines(curves) / inside)
+    heights = spread([(v - bottom) / (top - bottom) for v in y], LINE * lines(curves, axes) / inside)
     beside = 1 + 0.17 / (ax.get_position().width * WIDTH)
     for c, end, v, height in zip(curves, ends, y, heights, strict=True):
         ax.annotate(
-            textwrap.fill(c.label, LETTERS),
+            textwrap.fill(_words(c, axes), LETTERS),
             (UNITS[axes.norm] * end, v),
             (beside, height),
             textcoords="axes fraction",

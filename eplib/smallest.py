@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from eplib import chapters, minimal_norm, verdicts
+from eplib.attack_sentences import rival_name
 from eplib.black_box import common
 from eplib.checks import NORMS, amount
 from eplib.pictures import name
@@ -108,14 +109,14 @@ def missed(compared):
     )
 
 
-def caution(compared):
-    """How much PGD flatters the EP-CNN and every other model at most, in one sentence; "" where nothing can
-    be compared. compared: {norm: of `beside`}.
+def caution(compared, models):
+    """How much PGD flatters each of some models at most, in one sentence; "" where nothing can be compared.
+    compared: {norm: of `beside`}.
     """
     told, worse = [], False
     for norm, each in compared.items():
-        if each["PGD"]:
-            points = {m: misses(each, "PGD", m)[0] for m in each["PGD"]}
+        points = {m: misses(each, "PGD", m)[0] for m in models if m in each["PGD"]}
+        if points:
             worse |= any(points.values())
             said = ", ".join(f"{p:.1f} of the {name(m)}" for m, p in points.items())
             others = " and ".join(a for a in each if a not in ("PGD", "all"))
@@ -130,17 +131,18 @@ def order(compared, rivals):
     """At which ε the EP-CNN or a rival clearly keeps more images right, by PGD alone and by all attacks
     together, as a description. compared: of `beside`. rivals: models; those without results are left out.
     """
-    told = []
-    for rival in (r for r in rivals if r in compared["PGD"] and "ep-cnn" in compared["PGD"]):
+    told, there = [], compared["PGD"]
+    for rival in (r for r in rivals if r in there and r != "ep-cnn" and "ep-cnn" in there):
         sides = []
         for attack in ("PGD", "all"):
             pairs = chapters.paired(compared[attack], "ep-cnn", rival)
             norm, leaders = pairs[0][0].norm, verdicts.along_the_curve(*pairs, pairs[0][0].norm)
             at = {who: ", ".join(amount(norm, e) for e in leaders[who]) for who in ("ep-cnn", "cnn")}
-            ahead = [f"the {name(m)} at {at[k]}" for m, k in (("ep-cnn", "ep-cnn"), (rival, "cnn")) if at[k]]
+            both = ("ep-cnn", "ep-cnn"), (rival, "cnn")
+            ahead = [f"the {rival_name(m)} at {at[k]}" for m, k in both if at[k]]
             sides.append(" and ".join(ahead) or "neither at any ε")
         change = "as by PGD alone" if sides[0] == sides[1] else f"by PGD alone {sides[0]}"
-        told.append(f"EP-CNN or {name(rival)}: {sides[1]}, {change}")
+        told.append(f"EP-CNN or {rival_name(rival)}: {sides[1]}, {change}")
     return Text(
         "**Who keeps clearly more images right when all of these attacks count?**"
         f" {'; '.join(told)}. ε in {NORMS[norm]}; a description and no verdict: in every pair of networks,"

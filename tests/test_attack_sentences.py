@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -55,6 +57,36 @@ def test_the_answer_follows_the_verdicts():
 def test_names_in_sentences():
     assert attack_sentences.rival_name("cnn-at-linf-2") == "CNN trained against ℓ∞ 2/255"
     assert attack_sentences.rival_name("vit-8") == "ViT, 8-pixel patches"
+
+
+def falling(model, *rights):
+    """`rights` of N images right at 0.01, 0.0215 and 0.1."""
+    (one,) = found(300, cnn=1)["cnn"]
+    return {model: [replace(one, correct=np.array([np.arange(N) < right for right in rights]))]}
+
+
+def test_where_half_is_broken_is_interpolated_over_the_logarithm():
+    half = attack_sentences.half_broken
+    assert half(falling("cnn", 300, 200, 100)["cnn"]) == pytest.approx(0.0215)
+    assert half(falling("cnn", 300, 100, 0)["cnn"]) == pytest.approx((0.01 * 0.0215) ** 0.5)
+    assert half(falling("cnn", 199, 100, 0)["cnn"]) is half(falling("cnn", 399, 300, 201)["cnn"]) is None
+    weak = falling("cnn", 100, 50, 0)["cnn"]
+    weak = [replace(weak[0], correct_clean=np.arange(N) < 100)]  # half of those that were right
+    assert half(weak) == pytest.approx(0.0215)
+
+
+@pytest.mark.parametrize(
+    "radius, side",
+    [(0.0431, "far to the left of"), (0.042, "near"), (0.011, "near"), (0.01, "far to the right of")],
+)
+def test_curves_are_told_against_their_slopes(radius, side):
+    given = falling("cnn", 300, 200, 100)
+    said = attack_sentences.slopes(
+        given | falling("vit-8", 399, 390, 380), {"cnn": radius, "vit-8": 1}, "linf"
+    )
+    assert f"{side} the diamond: CNN 5.48/255 (◇ {255 * radius:.3g}/255)." in said and "ViT" not in said
+    assert ("unrepresentatively small" in said) == (side == "far to the left of")
+    assert attack_sentences.slopes(given, {}, "linf") == ""
 
 
 def test_published_claims_quote_the_curves():

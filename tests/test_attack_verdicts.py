@@ -121,7 +121,7 @@ def test_lengths_decide_nothing_where_too_few_images_were_broken(seeds):
             verdict = larger_changes(*pair, "CNN")
             assert verdict.networks == (word if enough else "undecided")
             assert ("Too few images were broken" in verdict.sentence) != enough
-        assert f"of which 100.0% and {1 - unbroken / 40:.1%} or more were broken" in verdict.sentence
+        assert f"of which at least 100.0% and {1 - unbroken / 40:.1%} were broken" in verdict.sentence
         assert "fewer than 90%" in verdict.overturn
 
 

@@ -74,7 +74,7 @@ def nine():
 
 def lines(ax):
     """{colour: the curve of that colour}, without diamonds."""
-    return {to_hex(line.get_color()): line for line in ax.lines if line.get_marker() != "D"}
+    return {to_hex(line.get_color()): line for line in ax.lines if line.get_marker() not in "D<>"}
 
 
 def test_our_curves_are_means_between_the_outermost_wilson_bounds():
@@ -248,13 +248,44 @@ def test_the_radius_is_an_open_diamond_on_its_curve(figure, norm):
     if side[0].get_xscale() == "log":  # in the middle of its line
         assert diamond.get_ydata() == pytest.approx([(0.84 + 0.55) / 2])
     assert diamond.get_color() == pictures.COLOURS["ep-cnn"] and diamond.get_markerfacecolor() == "white"
-    assert "median first-order radius" in picture.caption and "outside of" not in picture.caption
+    assert "median first-order radius" in picture.caption and "◇" not in "".join(
+        t.get_text() for t in side[1].texts
+    )
+    amount = f"{255 * radius:.3g}/255" if norm == "linf" else f"{radius:.3g}"
+    assert f", first-order radius {amount}" in picture.views["ours"].alt
 
 
-def test_a_radius_where_nothing_was_measured_is_told():
-    picture = words("fig-x", INF, ours(radii={"ep-cnn": 0.5, "cnn": 0.01}), SAMPLE)
-    assert "The median first-order radius of EP-CNN lies outside of the measured ε." in picture.caption
+@pytest.mark.parametrize(
+    "radius, mark, at, said",
+    [
+        (0.5, ">", 0.11, "(◇ → 128/255)"),  # beyond the panel
+        (0.105, ">", 0.105, "(◇ → 26.8/255)"),  # inside of it, but nothing was measured there
+        (5e-4, "<", 5e-4, "(◇ ← 0.128/255)"),
+        (2e-5, "<", 9e-5, "(◇ ← 0.0051/255)"),
+        (float("inf"), ">", 0.11, "(◇ → ∞)"),
+    ],
+)
+def test_a_radius_where_nothing_was_measured_is_an_arrow_with_its_number(radius, mark, at, said):
+    (side, *_), picture = drawn("fig-x", INF, ours(radii={"ep-cnn": radius, "cnn": 0.01}), SAMPLE)
+    marks = [line for line in side[1].lines if line.get_marker() in "D<>"]
+    assert [m.get_marker() for m in marks] == [mark, "D"] and not marks[0].get_clip_on()
+    assert marks[0].get_xdata() == pytest.approx([255 * at])
+    assert marks[0].get_ydata() == pytest.approx([0.84 if mark == "<" else 0.07])  # where the curve ends
+    labels = [t.get_text().replace("\n", " ") for t in side[1].texts]
+    assert labels == [f"EP-CNN {said}", "CNN"]
+    assert (
+        "arrow" in picture.caption and f"first-order radius {said[4:-1].strip()}" in picture.views["ours"].alt
+    )
     assert "radius" not in words("fig-x", INF, ours(), SAMPLE).caption
+
+
+def test_labels_with_a_radius_get_their_room():
+    (side, *_), _ = drawn("fig-x", INF, [replace(c, radius=0.5) for c in nine()], CIFAR)
+    canvas = side[0].figure
+    canvas.draw_without_rendering()
+    boxes = [Text.get_window_extent(t) for t in side[1].texts]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    assert min(b.y0 for b in boxes) >= 0 and max(b.x1 for b in boxes) <= canvas.bbox.x1
 
 
 def test_without_a_network_the_panel_says_so():
