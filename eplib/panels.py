@@ -31,6 +31,7 @@ WIDTH, LEFT, BOTTOM, TOP, BETWEEN = 10.4, 0.65, 0.52, 0.33, 0.25  # inches
 COLUMN, LETTERS, SIZE, LINE = 1.75, 22, 8.5, 0.155  # of labels: inches, letters a line, points, inches a line
 PANEL = 3.3  # inches that a panel is high, unless its labels need more
 LIGHT = (0.2126, 0.7152, 0.0722)  # what red, green and blue have of the luminance
+NO_BREAK = "\u00a0"  # a space
 NOTHING = "no network stored yet"
 
 
@@ -149,7 +150,8 @@ def _words(curve, axes):
     mark = "D" if curve.radius is None else _radius(curve, axes)[1]
     if mark == "D":
         return curve.label
-    return f"{curve.label} (◇ {'←' if mark == '<' else '→'} {amount(axes.norm, curve.radius)})"
+    words = f"(◇ {'←' if mark == '<' else '→'} {amount(axes.norm, curve.radius)})"
+    return f"{curve.label} {words.replace(' ', NO_BREAK)}"
 
 
 def lines(curves, axes):

@@ -271,7 +271,7 @@ def test_a_radius_where_nothing_was_measured_is_an_arrow_with_its_number(radius,
     assert [m.get_marker() for m in marks] == [mark, "D"] and not marks[0].get_clip_on()
     assert marks[0].get_xdata() == pytest.approx([255 * at])
     assert marks[0].get_ydata() == pytest.approx([0.84 if mark == "<" else 0.07])  # where the curve ends
-    labels = [t.get_text().replace("\n", " ") for t in side[1].texts]
+    labels = [t.get_text().replace("\n", " ").replace(panels.NO_BREAK, " ") for t in side[1].texts]
     assert labels == [f"EP-CNN {said}", "CNN"]
     assert (
         "arrow" in picture.caption and f"first-order radius {said[4:-1].strip()}" in picture.views["ours"].alt
