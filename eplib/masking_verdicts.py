@@ -72,7 +72,7 @@ def horizon_pairs(results):
     """
     epsilon, predicted = nearest(results[0], target()), _predicted()
     pairs = [
-        (cell(r, epsilon, *paper_horizon(r), predicted), horizons.worst_case(r, epsilon, predicted))
+        (cell(r, epsilon, paper_horizon(r), predicted), horizons.worst_case(r, epsilon, predicted))
         for r in results
     ]
     return epsilon, pairs
@@ -93,12 +93,12 @@ def _predicted():
     return str(published.settings("cifar10", "ep-cnn")["pgd_predict_steps"])
 
 
-def cell(result, epsilon, steps, gradient, prediction):
-    """bool [N]: which images one attack of "horizons" leaves right at one prediction horizon."""
-    rows = result.table[result.table.metric == "accuracy"].reset_index(drop=True)
-    here = (rows.attack_horizon == steps) & (rows.gradient == gradient)
-    here &= (rows.prediction.astype(str) == prediction) & np.isclose(rows.epsilon, epsilon)
-    return result.correct[rows.index[here][0]]
+def cell(result, epsilon, attack, prediction):
+    """bool [N]: which images one attack [steps, gradient] of "horizons" leaves right at one prediction."""
+    sizes = result.settings["sizes"]
+    place = [list(a) for a in sizes["attacked"]].index(list(attack))
+    predicted = horizons.named(sizes["predicted"]).index(prediction)
+    return horizons.outcomes(result)[1][list(result.epsilons).index(epsilon), place, predicted]
 
 
 def by_effort(results):
