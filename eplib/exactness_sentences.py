@@ -1,0 +1,231 @@
+"""What the page about numerical exactness says, composed from results of "exactness"."""
+
+import numpy as np
+
+from eplib import attack_figures, pictures, published
+from eplib.checks import NORMS
+from eplib.exactness import AGAIN, ALONE, BOOK
+from eplib.exactness_verdicts import rows
+from eplib.lockstep import APART, CONTROL, EXACT, HELD, LIVE
+from eplib.sentences import Text, table
+from eplib.statistics import wilson
+
+NAMES = {  # of what is compared with float64, the finer format first
+    EXACT: "float64",
+    CONTROL: "float64, image\nchanged by 10⁻⁶",
+    "float32": "float32",
+    ALONE: "float32, one\nimage at a time",
+    "tf32": "TF32",
+    "float16": "float16",
+    "bfloat16": "bfloat16",
+}
+COMPARED = [name for name in NAMES if name not in (EXACT, ALONE)]
+ENOUGH = {
+    "supported": "float32 is exact enough for these networks",
+    "contradicted": "float32 is not exact enough for these networks",
+    "undecided": "it is not shown that float32 is exact enough for these networks",
+}
+AS_WELL = {
+    "supported": "an attack computed in bfloat16 leaves as many images right as one in float64",
+    "contradicted": "an attack computed in bfloat16 leaves another share right than one in float64",
+    "undecided": "it is not shown that an attack computed in bfloat16 leaves as many right as one in float64",
+}
+
+
+def flat(name):
+    """One of `NAMES` on one line."""
+    return NAMES[name].replace("\n", " ")
+
+
+def summary(results, metric, **columns):
+    """(mean over seeds of one number, the lowest low and the highest high), or None where one lacks it."""
+    found = [rows(r, metric, **columns) for r in results]
+    if any(t.empty for t in found):
+        return None
+    first = [t.iloc[0] for t in found]
+    return float(np.mean([f.value for f in first])), min(f.low for f in first), max(f.high for f in first)
+
+
+def phases(results):
+    """[{"predict_steps", "order"}] of the free phases measured of an EP-CNN, its own first; [{}] of a
+    feed-forward network.
+    """
+    s = results[0].settings
+    if s["predict_steps"] is None:
+        return [{}]
+    every = dict.fromkeys([(s["predict_steps"], s["order"]), (s["sizes"]["long"], "synchronous")])
+    return [{"predict_steps": steps, "order": order} for steps, order in every]
+
+
+def phase_name(phase):
+    """A free phase in words."""
+    return f"{phase['predict_steps']} {phase['order']} steps"
+
+
+def imitated(found):
+    """Which formats the machine imitated, as a sentence; "" where it has all of them."""
+    tables = [r.table for results in found.values() for r in results]
+    names = [n for n in COMPARED if any(t[t.precision == n].emulated.any() for t in tables)]
+    return f"Imitated by rounding around float32: {' and '.join(map(flat, names))}." if names else ""
+
+
+def about(found, badge):
+    """The end of a caption: what a figure is made from."""
+    parts = (f"{badge.text}.", attack_figures.fewer(found, badge), imitated(found))
+    return " ".join(part for part in parts if part)
+
+
+def answer(said, badge):
+    """The answer of the page in one sentence. said: {"float32": Verdict, "bfloat16": Verdict}."""
+    return Text(
+        f"**In one sentence.** By the rules below, {ENOUGH[said['float32'].networks]}, and"
+        f" {AS_WELL[said['bfloat16'].networks]} ({badge.dataset_name}, {badge.scale} scale)."
+    )
+
+
+def paper():
+    """What the paper says of numerical exactness, and what its files record, in words."""
+    s = published.settings("cifar10", "ep-cnn")
+    recorded = [key for key in s if "precision" in key or "format" in key]
+    known = f"They record {', '.join(recorded)}." if recorded else "They record no number format."
+    return Text(
+        "**The paper** (arXiv 2401.11543) names numerical exactness among the limitations of networks that"
+        f" have to settle, and published no measurement of it. Its networks settle for {s['free_steps']}"
+        f" {s['order']} steps. {known} Its main script leaves PyTorch's default, float32; whether"
+        " convolutions then rounded to TF32 depends on the library's default and on the graphics card,"
+        " which is not among the settings either."
+    )
+
+
+def why(results):
+    """Where states part from float64's, and whether the arg-max is why, format by format, in words.
+
+    results: of the EP-CNN, one a seed.
+    """
+    told = []
+    for phase in phases(results):
+        for name in COMPARED:
+            live = {"precision": name, "arg_max": LIVE, **phase}
+            units = summary(results, "units_differ", **live)[0]
+            apart, switched, n = _apart(results, live)
+            words = f"{flat(name)}: {apart} of {n} images come apart"
+            if apart:
+                words += f", {switched} of them after an arg-max had switched"
+            words += f"; {units:.2%} of the units differ at the end"
+            held = summary(results, "units_differ", **(live | {"arg_max": HELD}))
+            words += f", {held[0]:.2%} with float64's arg-max held in place" if held else ""
+            told.append(f"{phase_name(phase)}, {words}")
+    return Text(
+        f"**Where states part** (by more than {APART:g} in some unit at some step):\n\n"
+        + "\n".join(f"* {line}." for line in told)
+    )
+
+
+def _apart(results, live):
+    """(images that came apart, of them after a switch, all images) over the seeds."""
+    apart = switched = n = 0
+    for result in results:
+        n += len(result.image_ids)
+        found = rows(result, "switched_before", **live)
+        if not found.empty:
+            row = found.iloc[0]
+            apart, switched = apart + int(row.n), switched + round(row.value * row.n)
+    return apart, switched, n
+
+
+def states(results):
+    """The table of free phases by format: logits, arg-max, the step at which states part, residual.
+
+    results: of the EP-CNN, one a seed; numbers are means over seeds of medians over images.
+    """
+    head = ["", "phase", "largest logit difference", "another arg-max", "apart after step", "residual"]
+    lines = []
+    for phase in phases(results):
+        for name in NAMES:
+            if name == ALONE:
+                continue
+            live = {"precision": name, "arg_max": LIVE, **phase}
+            cells = [summary(results, m, **live) for m in ("logit_difference", "pattern_differs")]
+            words = ["–" if c is None else f for c, f in zip(cells, _words(cells), strict=True)]
+            step = summary(results, "apart_after", **live)
+            residual = summary(results, "residual", **live)
+            steps = "–" if step is None else "never" if np.isinf(step[0]) else f"{step[0]:.0f}"
+            lines.append((flat(name), phase_name(phase), *words, steps, f"{residual[0]:.2g}"))
+    note = (
+        "Medians over images, means over seeds; “another arg-max”: the share of images in which a unit that"
+        " is active receives from another place of its pooling window at the end. “Never”: not in half of"
+        " the images."
+    )
+    return table(head, lines, note)
+
+
+def _words(cells):
+    logit, pattern = cells
+    return [f"{logit[0]:.1e}" if logit else "", f"{pattern[0]:.0%}" if pattern else ""]
+
+
+def slopes(found):
+    """The table of input gradients by network and format. found: {model: [Result, one a seed]}."""
+    head = ["", "format", "cosine", "cosine, dithered image", "same sign", "length ratio", "gradient zero"]
+    metrics = ("gradient_cosine", "dithered_cosine", "sign_agreement", "norm_ratio", "zero_gradient")
+    lines = []
+    for model, results in found.items():
+        for name in COMPARED:
+            values = [summary(results, m, precision=name)[0] for m in metrics]
+            cells = [f"{v:.4f}" for v in values[:2]] + [f"{values[2]:.1%}", f"{values[3]:.3f}"]
+            lines.append((pictures.name(model), flat(name), *cells, f"{values[4]:.0%}"))
+    note = (
+        "Of the cross-entropy's gradient in the image, beside float64's: medians over images, means over"
+        " seeds. Dithered: the image mixed with 1/255 of noise, so that no two pixels are equal."
+    )
+    return table(head, lines, note)
+
+
+def ties(found):
+    """Whether float32's gradient differs because windows are tied, in words. found: as of `slopes`."""
+    told = []
+    for model, results in found.items():
+        plain, dithered = (
+            summary(results, m, precision=BOOK)[0] for m in ("gradient_cosine", "dithered_cosine")
+        )
+        told.append(f"{pictures.name(model)} {plain:.4f}, on dithered images {dithered:.6f}")
+    return Text(
+        f"**Ties.** Median cosine of float32's gradient with float64's: {'; '.join(told)}. Where pixels are"
+        " equal, as in a black border, the four places of a max-pooling window are tied. Any of them may"
+        " carry the gradient, and rounding chooses. Such a choice is no error of float32; what is left"
+        " without ties is."
+    )
+
+
+def one_by_one(found):
+    """What changes when images are computed one at a time, or once more, in words. found: as of `slopes`."""
+    told = []
+    for model, results in found.items():
+        counts = []
+        for metric in ("class_differs", "outcome_differs"):
+            own = [rows(r, metric, precision=ALONE).iloc[0] for r in results]
+            counts.append((sum(round(o.value * o.n) for o in own), int(sum(o.n for o in own))))
+        same = [rows(r, "identical", precision=AGAIN).iloc[0] for r in results]
+        again = sum(round(o.value * o.n) for o in same)
+        high = wilson(*counts[1])[1]
+        told.append(
+            f"{pictures.name(model)}: one at a time {counts[0][0]} of {counts[0][1]} classes and"
+            f" {counts[1][0]} of {counts[1][1]} outcomes differ from those of the batch (outcomes: at most"
+            f" {high:.1%} by the 95 % interval); once more, {again} of {counts[0][1]} images have bitwise"
+            " the same logits and attacked pixels"
+        )
+    return Text("**Batches and repetition,** in float32. " + "; ".join(told) + ".")
+
+
+def limits(found):
+    """What these numbers cannot show, in words. found: as of `slopes`."""
+    result = next(iter(found.values()))[0]
+    n, s = len(result.image_ids), result.settings["sizes"]
+    high = wilson(0, n)[1]
+    return Text(
+        f"With {n} images a network, “none differs” still allows {high:.0%} by the 95 % interval. One"
+        f" attack, PGD with {NORMS[s['norm']]} ε = {s['epsilon']:.3g}, stands for all; near another ε other"
+        " images decide. Wider networks sum more products in each unit, deeper ones pass errors on more"
+        f" often. Training is not repeated in other formats here. {imitated(found)} Another machine sums in"
+        " another order, so expect differences of this size there, not these."
+    )
