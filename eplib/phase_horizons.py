@@ -163,12 +163,15 @@ def words(results):
             if gradient == "unrolled" and through != sizes["attacked"][place][0]:
                 side = "fewer" if through < steps else "more"
                 found[side].append((100 * (y - left[place]), through, steps))
-    told = [
-        f"one through {side} steps than the prediction takes leaves between {min(f)[0]:+.1f} and"
-        f" {max(f)[0]:+.1f} points (the most through {max(f)[1]} against a prediction after {max(f)[2]})"
-        for side, f in found.items()
-        if f
-    ]
+    told = []
+    for side, points in found.items():
+        if points:
+            (low, _, _), (high, through, steps) = min(points), max(points)
+            span = f"{high:+.1f}" if low == high else f"between {low:+.1f} and {high:+.1f}"
+            told.append(
+                f"one through {side} steps than the prediction takes leaves {span} points (the most through"
+                f" {through} against a prediction after {steps})"
+            )
     return Text(
         f"**Both horizons varied** (ℓ2 ε = {epsilon:.3g}, exact gradients). Beside an attack through the"
         f" prediction's own steps, {'; '.join(told)}. Points above zero are images that the mismatched attack"

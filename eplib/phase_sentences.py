@@ -139,12 +139,17 @@ def missing(horizons, lengths):
             f"Square and C&W were run on free phases of up to {measured[-1]} steps; the paper's {SETTLED}"
             f" steps are in the sizes of scale cpu, not of {scale}."
         )
-    if [SETTLED, "unrolled"] not in [list(a) for a in sizes["attacked"]]:
+    attacked = [tuple(a) for a in sizes["attacked"]]
+    if (SETTLED, "unrolled") not in attacked and (SETTLED, "adjoint") in attacked:
         said.append(
             f"At {scale} scale the prediction after {SETTLED} steps is attacked by the adjoint, the gradient"
-            " of the settled state; where a state has not settled the gradient through all steps takes"
-            f" its place. The exact gradient through {SETTLED} steps for every image is in the sizes of scale"
-            " cpu."
+            " of the settled state; where a state has not settled the gradient through all steps takes its"
+            f" place. The exact gradient through {SETTLED} steps is in the sizes of scale cpu."
+        )
+    elif (SETTLED, "unrolled") not in attacked:
+        said.append(
+            f"At {scale} scale the prediction after {SETTLED} steps is not attacked through its own steps;"
+            " the sizes of scale cpu do that."
         )
     return [Text(sentence) for sentence in said]
 

@@ -8,6 +8,8 @@ import pytest
 
 from eplib import (
     horizons,
+    iterations,
+    phase_budgets,
     phase_figures,
     phase_horizons,
     phase_lengths,
@@ -198,6 +200,7 @@ def axes(monkeypatch):
     """Figures give their axes instead of their pictures."""
     monkeypatch.setattr(phase_figures, "draw", drawings.axes_only)
     monkeypatch.setattr(phase_horizons, "draw", drawings.axes_only)
+    monkeypatch.setattr(phase_budgets, "draw", drawings.axes_only)
 
 
 def uneven(e, attack, t):
@@ -385,6 +388,8 @@ def test_the_question_has_the_published_numbers():
 def test_what_is_missing_is_named_and_what_is_not_is_not():
     short, exact = [str(m) for m in phase_sentences.missing(MATRIX, LENGTHS)]
     assert "up to 60 steps" in short and "adjoint" in exact and "quick scale" in exact
+    _, never = phase_sentences.missing([matrix(uneven, attacked=ATTACKED[:-1])], LENGTHS)
+    assert "is not attacked through its own steps" in never
     whole = matrix(uneven, attacked=[*ATTACKED, [250, "unrolled"]])
     long = measured_lengths((10,) * 2, (5,) * 2, NORMS[:2], [np.zeros(20)] * 2, lengths=(4, 250))
     assert phase_sentences.missing([whole], [long]) == []
@@ -399,12 +404,96 @@ def test_the_limits_name_the_sizes_and_the_order():
     MATRIX[0].settings["order"] = before
 
 
+PLAN = iterations.runs(100, 5)
+RUNS = [(run, starts) for run in PLAN for starts in run.starts]
+
+
+def effort(model, left, price, clean=90, seed=11):
+    """A result of "iterations" as it is measured: left(run, starts) of N images are right, a gradient costs
+    `price` seconds an image.
+    """
+    spent = np.array([run.steps * starts for run, starts in RUNS], float)[:, None]
+    done = {
+        "clean": np.arange(N) < clean,
+        "right": np.array([np.arange(N) < left(run, starts) for run, starts in RUNS]),
+        "gradient_evaluations": np.where(np.arange(N) < clean, spent, np.nan),
+        "image_seconds": np.where(np.arange(N) < clean, price * spent, np.nan),
+    }
+    settings = {"measurement": "iterations", "model": model, "seed": seed, "dataset": "sample"}
+    settings |= {"scale": "quick", "sizes": {"epsilon": 1.208, "steps": 100, "restarts": 5, "norm": "l2"}}
+    steps, order = (20, "forward") if model == "ep-cnn" else (None, None)
+    settings |= {"predict_steps": steps, "order": order}
+    table = pd.DataFrame(list(iterations._effort_rows(PLAN, done)))
+    return Result(settings, table, np.arange(N), done["clean"], done["right"], {"seconds": 60.0})
+
+
+def falling(run, starts):
+    """Images left: fewer after more steps and starts, fewest under APGD."""
+    return 70 - 10 * int(np.log10(run.steps)) - starts - 2 * (run.attack == "apgd-ce")
+
+
+SPENT = {
+    "ep-cnn": [effort("ep-cnn", falling, 0.05)],
+    "cnn": [effort("cnn", lambda run, starts: falling(run, starts) - 20, 0.001, clean=95)],
+}
+
+
+def test_the_stair_is_the_lowest_accuracy_for_every_budget():
+    budgets, left = phase_budgets.frontier(SPENT["ep-cnn"][0], "gradient_evaluations")
+    assert budgets == [1, 10, 20, 50, 100, 250, 500]
+    assert left == [0.69, 0.59, 0.59, 0.59, 0.47, 0.47, 0.45]
+    seconds, same = phase_budgets.frontier(SPENT["ep-cnn"][0], "image_seconds")
+    assert seconds == pytest.approx([0.05 * b for b in budgets]) and same == left
+    with pytest.raises(ValueError, match="no image right"):
+        phase_budgets.frontier(effort("cnn", lambda run, starts: 0, 0.1, clean=0), "image_seconds")
+
+
+def test_budgets_match_where_both_attackers_have_spent_the_same():
+    budget, left = phase_budgets.matched(SPENT, "gradient_evaluations")
+    assert budget == 500 and left == {"ep-cnn": 0.45, "cnn": 0.25}
+    budget, left = phase_budgets.matched(SPENT, "image_seconds")  # of the CNN: ten gradients of the EP-CNN
+    assert budget == pytest.approx(0.5) and left == {"ep-cnn": 0.59, "cnn": 0.25}
+
+
+def test_where_nothing_was_attacked_the_page_says_so():
+    idle = SPENT | {"cnn": [effort("cnn", lambda run, starts: 0, 0.1, clean=0)]}
+    assert phase_budgets.shown(idle, BADGE) == [
+        "No image was right in the CNN, so there was nothing to attack."
+    ]
+    assert [type(part).__name__ for part in phase_budgets.shown(SPENT, BADGE)] == ["Picture", "Text"]
+
+
+def test_both_networks_are_drawn_against_gradients_and_seconds(axes):
+    for ax, cost in zip(phase_budgets.figure(SPENT, BADGE), phase_budgets.UNITS, strict=True):
+        stairs = [line for line in ax.lines if line.get_drawstyle() == "steps-post"]
+        for line, results in zip(stairs, SPENT.values(), strict=True):
+            assert [list(v) for v in line.get_data()] == [
+                list(v) for v in phase_budgets.frontier(results[0], cost)
+            ]
+        marks = [line for line in ax.lines if line.get_linestyle() == "None"]
+        assert sum(len(line.get_xdata()) for line in marks) == 2 * len(RUNS)
+        dotted = [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == ":"]
+        assert dotted == [phase_budgets.matched(SPENT, cost)[0]] and ax.get_xscale() == "log"
+        assert {t.get_text() for t in ax.texts} == {"EP-CNN", "CNN"}
+
+
+def test_matched_budgets_are_told_with_the_price_of_a_gradient():
+    words = phase_budgets.words(SPENT)
+    assert "for 500 gradients an image the EP-CNN 45.0% and the CNN 25.0%" in words
+    assert "for 0.5 seconds an image the EP-CNN 59.0% and the CNN 25.0%" in words
+    assert "EP-CNN 90.0% and the CNN 95.0% of the images are right" in words
+    assert "One gradient of the EP-CNN took 50 times as long as one of the CNN (50 and 1 ms" in words
+    dear = SPENT | {"ep-cnn": [effort("ep-cnn", falling, 5.0)]}
+    assert "0.5 seconds an image the EP-CNN all, as no attack is so cheap and" in phase_budgets.words(dear)
+
+
 @pytest.mark.parametrize(
     "label, make",
     [
         ("fig-phase-length", lambda: phase_figures.by_length(MATRIX, [], BADGE)),
         ("fig-phase-horizons", lambda: phase_horizons.figure(MATRIX, BADGE)),
         ("fig-phase-minimal", lambda: phase_figures.minimal(LENGTHS, BADGE)),
+        ("fig-phase-budgets", lambda: phase_budgets.figure(SPENT, BADGE)),
     ],
 )
 def test_pictures_are_valid_and_tell_their_numbers(label, make):
