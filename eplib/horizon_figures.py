@@ -43,12 +43,12 @@ def matrix(results, page, epsilons=None):
             ax.set_title(f"{NORMS[sizes['norm']]} ε = {epsilon:.3g}; predicted after … steps", fontsize=10)
             for box in theirs:
                 ax.add_patch(Rectangle(box, 1, 1, fill=False, edgecolor=OUTLINE, linewidth=2, zorder=3))
-        np.atleast_1d(axes)[0].set_ylabel("gradient of the attack")
+            ax.set_ylabel("gradient of the attack")
 
-    size = dict(width=1.7 + COLUMN * len(columns) * len(epsilons), height=1.1 + LINE * len(lines))
+    size = dict(width=1.7 + COLUMN * len(columns), height=(0.9 + LINE * len(lines)) * len(epsilons))
     alt = " ".join(_told(e, cells, lines, columns) for e, cells in zip(epsilons, shares, strict=True))
     caption = _caption(results, sizes, _badge(results, page), bool(theirs))
-    return pictures.draw("fig-horizons", (1, len(epsilons)), plot, caption, alt, **size)
+    return pictures.draw("fig-horizons", (len(epsilons), 1), plot, caption, alt, **size)
 
 
 def sizes_of(results):
@@ -84,7 +84,7 @@ def _heat(ax, cells, lines, columns):
         ax.text(
             x + 0.5,
             y + 0.5,
-            f"{100 * share:.0f}",
+            _percent(share),
             ha="center",
             va="center",
             fontsize=9,
@@ -99,6 +99,11 @@ def _heat(ax, cells, lines, columns):
     ax.tick_params(length=0)
     ax.set_ylim(len(lines), 0)
     ax.grid(False)
+
+
+def _percent(share):
+    """A share in whole per cent, halves up as in the explorer."""
+    return str(int(100 * share + 0.5))
 
 
 def _caption(results, sizes, badge, outlined):
@@ -124,11 +129,11 @@ def _caption(results, sizes, badge, outlined):
 def _told(epsilon, cells, lines, columns):
     """The matrix in words: every line after as many steps as in the paper, the worst case in every column."""
     place = len(columns) - 3  # the longest phase that is counted
-    after = ", ".join(f"{line} {share:.0%}" for line, share in zip(lines, cells[:, place], strict=True))
-    last = ", ".join(f"{c} {share:.0%}" for c, share in zip(columns, cells[-1], strict=True))
+    after = ", ".join(f"{line} {_percent(share)}" for line, share in zip(lines, cells[:, place], strict=True))
+    last = ", ".join(f"{c} {_percent(share)}" for c, share in zip(columns, cells[-1], strict=True))
     return (
-        f"Heat map of accuracy at ε = {epsilon:.3g}. Predicted after {columns[place]} steps: {after}."
-        f" {WORST.capitalize()} over all attacks by prediction: {last}."
+        f"Heat map of accuracy in per cent at ε = {epsilon:.3g}. Predicted after {columns[place]} steps:"
+        f" {after}. {WORST.capitalize()} over all attacks by prediction: {last}."
     )
 
 
@@ -152,8 +157,8 @@ def timesteps(results, page):
     drawn.append(replace(curve, label=f"{WORST} of all", colour="#000000"))
     start = (
         "every curve is the same attack with another gradient, through so many free-phase steps from zero;"
-        " the lower it lies, the more it finds. A network that hid its gradient would be broken more by some"
-        " curve than by the others."
+        " the lower it lies, the more it finds. Where a network hides its gradient from one attack, another"
+        " curve or the worst case lies clearly below."
     )
     more = (
         f"All are classified after {sizes['predicted'][-1]} steps. The worst case counts an image only where"

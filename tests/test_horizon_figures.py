@@ -81,7 +81,10 @@ def test_numbers_can_be_read_on_every_colour():
 
 def test_cells_are_means_over_seeds_and_panels_the_epsilons_asked_for():
     axes = drawn([result(KEPT), result({}, seed=1)], epsilons=[1.0, 2.0])
-    assert [cells(ax)[2, 1][0] for ax in axes] == ["68", "50"]  # (45 + 90) / 2 and (10 + 90) / 2
+    assert [cells(ax)[2, 1][0] for ax in axes] == [
+        "68",
+        "50",
+    ]  # halves are rounded up: (45 + 90) / 2 and (10 + 90) / 2
     assert "ε = 1;" in axes[0].get_title() and "ε = 2;" in axes[1].get_title()
 
 
@@ -107,8 +110,8 @@ def test_captions_name_what_was_measured_not_what_else_the_page_shows():
 
 def test_the_matrix_in_words():
     alt = horizon_figures.matrix([result(KEPT)], PAGE).alt
-    assert "Predicted after 250 steps: no attack 90%, 4 steps 80%, 29 steps 45%" in alt
-    assert "Worst case over all attacks by prediction: 10 90%, 250 0%, own 90%, converged 90%." in alt
+    assert "Predicted after 250 steps: no attack 90, 4 steps 80, 29 steps 45" in alt
+    assert "Worst case over all attacks by prediction: 10 90, 250 0, own 90, converged 90." in alt
 
 
 def test_the_matrix_is_drawn_whole_and_with_words():

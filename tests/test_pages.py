@@ -317,3 +317,18 @@ def test_the_settling_explorer_of_the_book_follows_its_slider(browser, site):
     assert all(len(set(layer)) == 3 for layer in zip(*seen, strict=True))
     assert problems == []
     tab.close()
+
+
+def test_the_horizons_explorer_of_the_book_follows_its_keys(browser, site):
+    tab, _, problems = visit(browser, site, "book/masking.html")
+    explorer = tab.locator("[data-explorer=horizons]")
+    seen = []
+    explorer.get_by_role("gridcell").first.click()
+    for key in ("Home", "ArrowDown", "End"):
+        tab.keyboard.press(key)
+        attacked = explorer.locator(".images canvas").nth(1).evaluate("c => c.toDataURL()")
+        seen.append((explorer.locator("[aria-live]").inner_text(), attacked))
+    assert len({line for line, _ in seen}) == 3  # no attack, an attack, the same predicted later
+    assert seen[0][1] != seen[1][1] == seen[2][1]
+    assert problems == []
+    tab.close()
