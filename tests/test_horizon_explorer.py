@@ -11,7 +11,7 @@ from matrices import result as synthetic
 from PIL import Image
 from test_pages import LIVE, visit
 
-from eplib import chapters, data, explorers, horizon_explorer, horizons
+from eplib import chapters, checkpoints, data, explorers, horizon_explorer, horizons
 from eplib.attacks import ThreatModel, pgd
 from eplib.checks import InputError
 from eplib.dynamics import settle
@@ -105,6 +105,22 @@ def test_a_chapters_explorer_reads_its_images_by_their_ids_and_loads_nothing(mon
     assert "How to use it" in page and "EP-CNN, seed 0." in page
     assert "http:" not in page and "https:" not in page and "export default" not in page
     assert len(page) < 1_000_000
+
+
+def test_a_chapters_live_host_takes_the_network_that_was_measured(monkeypatch):
+    monkeypatch.delenv("EPLIB_STATIC", raising=False)
+    arrays = {"changes": np.zeros((3, 4, 2, 3, 32, 32), np.int8), "peaks": np.ones((3, 4, 2))}
+    arrays |= {"predicted": np.zeros((3, 4, 4, 2), int), "predicted_clean": np.zeros((4, 2), int)}
+    checkpoint = checkpoints.load(checkpoints.find("quick", "ep-cnn", "sample", 11))
+    asked = []
+    monkeypatch.setattr(chapters, "networks", lambda *given: asked.append(given) or [checkpoint])
+    shown = chapters.Shown("quick", "sample", (3, 11, 13))
+    widget = horizon_explorer.horizons(shown, synthetic({}, seed=11, arrays=arrays))
+    assert asked == [(chapters.Shown("quick", "sample", (11,)), "ep-cnn")]
+    widget.wanted = {"epsilon": 0.0, "attack": 0}
+    test = data.load("sample", "test")
+    own = settle(checkpoint.net, data.as_float(test.images[:2])).logits.argmax(1)
+    assert widget.cell["predicted"][OWN] == own.tolist() and "seed 11" in widget.caption
 
 
 def test_a_live_cell_is_the_measured_one_and_any_other(case):
