@@ -158,6 +158,22 @@ def test_the_fast_attack_finds_a_planted_example(norm, distance):
     assert (found.norm > distance * 0.999).all() and (found.norm < distance * 1.02).all()
 
 
+def test_a_short_carlini_wagner_finds_a_planted_example():
+    model = AttackedModel(Planted("l2", 0.8))
+    x, y = model.net.images(), torch.zeros(3, dtype=torch.int64)
+    found = minimal.carlini_wagner(model, x, y, 3, 60, 1.0)
+    check_result(model, x, y, found, "l2")
+    assert (found.norm > 0.8 * 0.999).all() and (found.norm < 0.8 * 1.05).all()
+
+
+def test_decisions_find_a_planted_example():
+    model = AttackedModel(Planted("l2", 0.8))
+    x, y = model.net.images(), torch.zeros(3, dtype=torch.int64)
+    found = minimal.hop_skip_jump(model, x, y, "l2", 10)
+    check_result(model, x, y, found, "l2")
+    assert (found.norm > 0.8 * 0.999).all() and (found.norm < 0.8 * 1.25).all()
+
+
 def test_the_fast_attack_agrees_with_carlini_and_wagner(tiny):
     model, x, y = tiny[0], tiny[1][:16], tiny[2][:16]
     fast = minimal.fast_minimum_norm(model, x, y, "l2", 60)

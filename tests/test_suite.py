@@ -102,6 +102,16 @@ def test_square_finds_a_planted_example_with_enough_queries(norm, epsilon, share
         assert (predicted(model, adversarial) != 0).tolist() == [expected] * 3
 
 
+@pytest.mark.parametrize("norm, epsilon", [("linf", 0.1), ("l2", 0.8)])
+def test_noise_finds_a_planted_example_with_enough_draws(norm, epsilon):
+    threat, y = ThreatModel(norm, epsilon), torch.zeros(3, dtype=torch.int64)
+    for share, expected in ((0.1, True), (1.1, False)):
+        model = AttackedModel(Planted(norm, share * epsilon))
+        x = model.net.images()
+        adversarial = suite.checked(model, x, y, threat, "noise", 200, 0)
+        assert (predicted(model, adversarial) != 0).tolist() == [expected] * 3
+
+
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_noise_uses_its_whole_budget_and_gets_worse_with_more_draws(norm):
     model = AttackedModel(Planted(norm, 0.5))

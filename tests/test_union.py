@@ -3,6 +3,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from conftest import Planted
 
 from eplib import data, suite
 from eplib import union as unions
@@ -116,6 +117,34 @@ def test_parts_agree_with_the_reference(tiny, norm, scale, name, steps):
         adversarial, _ = reference.run_standard_evaluation(x, y, batch_size=64)
     theirs = (predicted(model, adversarial) == y).sum().item()
     assert abs(theirs - ours) <= 2
+
+
+@pytest.mark.parametrize("norm, epsilon", [("linf", 0.1), ("l2", 0.8)])
+def test_the_whole_plan_finds_a_planted_example_and_none_beyond_the_budget(norm, epsilon):
+    plan = (*suite.AUTOATTACK[:3], ("square", 200))  # only its queries are fewer than AutoAttack's
+    for share, found_by in ((0.9, 0), (1.1, unions.SURVIVES)):
+        model = AttackedModel(Planted(norm, share * epsilon))
+        x, y = model.net.images(), torch.zeros(3, dtype=torch.int64)
+        found = union(model, x, y, norm, [epsilon], plan, 3, carried=False, progress=False)
+        assert found.clean.all() and found.found_by.tolist() == [[found_by] * 3]
+
+
+def test_the_reference_takes_an_energy_based_network_unchanged(smoke, batch):
+    from pyautoattack import AutoAttack
+
+    model, x = AttackedModel(smoke["ep-cnn"].net), batch[0][:6]
+    y, epsilon = predicted(model, x), 0.05
+    steps = {"apgd-ce": 4, "apgd-t": 2, "fab-t": 2, "square": 20}
+    reference = AutoAttack(model, norm="Linf", eps=epsilon, version="custom", attacks=list(steps), seed=0)
+    reference.apgd.n_iter, reference.apgd_targeted.n_iter, reference.fab.n_iter = 4, 2, 2
+    reference.apgd.n_restarts, reference.square.n_queries = 1, 20
+    with suite.isolated(model, 0):
+        adversarial, _ = reference.run_standard_evaluation(x, y, batch_size=6)
+    assert ThreatModel("linf", epsilon).distance(adversarial, x).max() <= epsilon * (1 + 1e-4)
+    assert adversarial.min() >= 0 and adversarial.max() <= 1
+    theirs = (predicted(model, adversarial) == y).sum().item()
+    ours = union(model, x, y, "linf", [epsilon], list(steps.items()), 6, carried=False, progress=False)
+    assert theirs < len(x) and abs(theirs - ours.correct.sum()) <= 2
 
 
 def test_bad_settings_are_refused(run):
