@@ -98,70 +98,76 @@ def paper():
 
 
 def why(results):
-    """Where states part from float64's, and whether the arg-max is why, format by format, in words.
-
-    results: of the EP-CNN, one a seed.
+    """Whether another arg-max is why states part from float64's, in words. results: of the EP-CNN, one a
+    seed.
     """
-    told = []
+    told, apart, switched = [], 0, 0
     for phase in phases(results):
+        words = []
         for name in COMPARED:
             live = {"precision": name, "arg_max": LIVE, **phase}
-            units = summary(results, "units_differ", **live)[0]
-            apart, switched, n = _apart(results, live)
-            words = f"{flat(name)}: {apart} of {n} images come apart"
-            if apart:
-                words += f", {switched} of them after an arg-max had switched"
-            words += f"; {units:.2%} of the units differ at the end"
+            came, before, _ = _apart(results, live)
+            apart, switched = apart + came, switched + before
             held = summary(results, "units_differ", **(live | {"arg_max": HELD}))
-            words += f", {held[0]:.2%} with float64's arg-max held in place" if held else ""
-            told.append(f"{phase_name(phase)}, {words}")
+            if held:
+                units = summary(results, "units_differ", **live)
+                words.append(f"{flat(name)} {units[0]:.2%} and {held[0]:.2%}")
+        told.append(f"after {phase_name(phase)} {', '.join(words)}")
+    first = (
+        f"In {switched} of the {apart} times that an image came apart by more than {APART:g} in some unit, an"
+        " active arg-max had switched at an earlier step."
+        if apart
+        else f"No image came apart by more than {APART:g} in any unit."
+    )
     return Text(
-        f"**Where states part** (by more than {APART:g} in some unit at some step):\n\n"
-        + "\n".join(f"* {line}." for line in told)
+        f"**Is it the arg-max?** {first} Units that differ at the end, with each format's own arg-max and"
+        f" with float64's held in place: {'; '.join(told)}."
     )
 
 
 def _apart(results, live):
     """(images that came apart, of them after a switch, all images) over the seeds."""
-    apart = switched = n = 0
-    for result in results:
-        n += len(result.image_ids)
-        found = rows(result, "switched_before", **live)
-        if not found.empty:
-            row = found.iloc[0]
-            apart, switched = apart + int(row.n), switched + round(row.value * row.n)
-    return apart, switched, n
+    found = [rows(r, "switched_before", **live) for r in results]
+    counts = [(int(t.n.iloc[0]), round(t.value.iloc[0] * t.n.iloc[0])) for t in found if not t.empty]
+    apart, switched = (sum(c[i] for c in counts) for i in (0, 1))
+    return apart, switched, sum(len(r.image_ids) for r in results)
 
 
 def states(results):
-    """The table of free phases by format: logits, arg-max, the step at which states part, residual.
+    """The table of free phases by format: logits, arg-max, which images come apart and when, residual.
 
-    results: of the EP-CNN, one a seed; numbers are means over seeds of medians over images.
+    results: of the EP-CNN, one a seed.
     """
-    head = ["", "phase", "largest logit difference", "another arg-max", "apart after step", "residual"]
+    head = [
+        "",
+        "phase",
+        "largest logit difference",
+        "another arg-max",
+        "come apart",
+        "after step",
+        "residual",
+    ]
     lines = []
     for phase in phases(results):
-        for name in NAMES:
-            if name == ALONE:
-                continue
+        for name in (EXACT, *COMPARED):
             live = {"precision": name, "arg_max": LIVE, **phase}
-            cells = [summary(results, m, **live) for m in ("logit_difference", "pattern_differs")]
-            words = ["–" if c is None else f for c, f in zip(cells, _words(cells), strict=True)]
-            step = summary(results, "apart_after", **live)
-            residual = summary(results, "residual", **live)
-            steps = "–" if step is None else "never" if np.isinf(step[0]) else f"{step[0]:.0f}"
-            lines.append((flat(name), phase_name(phase), *words, steps, f"{residual[0]:.2g}"))
+            residual = f"{summary(results, 'residual', **live)[0]:.2g}"
+            cells = ["–"] * 4
+            if name != EXACT:
+                logit, pattern, step = (
+                    summary(results, m, **live)[0]
+                    for m in ("logit_difference", "pattern_differs", "apart_after")
+                )
+                apart, _, n = _apart(results, live)
+                when = "never" if np.isinf(step) else f"{step:.0f}"
+                cells = [f"{logit:.1e}", f"{pattern:.1%}", f"{apart} of {n}", when]
+            lines.append((flat(name), phase_name(phase), *cells, residual))
     note = (
-        "Medians over images, means over seeds; “another arg-max”: the share of images in which a unit that"
-        " is active receives from another place of its pooling window at the end. “Never”: not in half of"
-        " the images."
+        "Medians over images, means over seeds. “Another arg-max”: the share of images in which, at the"
+        " end, a unit that is active won another place of its pooling window. “Come apart”: images in which"
+        f" some unit differed by more than {APART:g} at some step; “never”: not in half of them."
     )
     return table(head, lines, note)
-
-
-def _words(cells):
-    logit, pattern = cells
-    return [f"{logit[0]:.1e}" if logit else "", f"{pattern[0]:.0%}" if pattern else ""]
 
 
 def slopes(found):

@@ -1,5 +1,4 @@
 import functools
-import re
 
 import numpy as np
 import pandas as pd
@@ -137,7 +136,9 @@ def test_float32_is_exact_enough_where_few_enough_images_differ(networks, word):
 def test_the_upper_bound_is_printed_beside_a_zero():
     verdict = exact_enough([result(n=32)])
     high, outcome = wilson(0, 64)[1], wilson(0, 32)[1]
-    assert f"0 of 64 (0.0%, 95 % interval 0.0% to {high:.1%}) classes differ" in verdict.sentence
+    assert (
+        f"0 of 64 (0.0%, 95 % interval 0.0% to {high:.1%}) classes, counted after every" in verdict.sentence
+    )
     assert f"0 of 32 (0.0%, 95 % interval 0.0% to {outcome:.1%}) outcomes under PGD" in verdict.sentence
     assert verdict.overturn.startswith("One network in which more than 1 %")
 
@@ -198,10 +199,16 @@ def test_the_paper_is_quoted_from_its_settings():
 
 def test_why_counts_switches_over_seeds_and_shows_the_held_arg_max():
     text = sentences.why(found()["ep-cnn"])
-    assert "* 20 forward steps, float32: 0 of 400 images come apart; 0.00% of the units" in text
-    coarse = "bfloat16: 360 of 400 images come apart, 320 of them after an arg-max had switched; 0.50% of the"
-    assert coarse in text and "0.01% with float64's arg-max held in place" in text
-    assert len(re.findall(r"^\* ", text, re.M)) == 2 * len(COMPARED)
+    assert (
+        "In 640 of the 720 times that an image came apart by more than 0.01" in text
+    )  # bfloat16, two phases
+    assert (
+        "after 250 synchronous steps float32 0.00% and 0.00%" in text and "bfloat16 0.50% and 0.01%" in text
+    )
+    fine = result()
+    table = fine.table[fine.table.metric != "switched_before"]
+    none = Result(fine.settings, table, fine.image_ids, fine.correct_clean, fine.correct, {})
+    assert "No image came apart" in sentences.why([none])
 
 
 def test_tables_have_a_line_for_every_format():
@@ -209,7 +216,8 @@ def test_tables_have_a_line_for_every_format():
     assert states.count("<tr>") == 1 + 2 * (1 + len(COMPARED)) and slopes.count("<tr>") == 1 + 2 * len(
         COMPARED
     )
-    assert "<td>never</td>" in states and "<td>9</td>" in states and "<td>1.0e-06</td>" in states
+    assert "<td>1.0e-06</td><td>0.5%</td><td>0 of 400</td><td>never</td><td>0.001</td>" in states
+    assert "<td>360 of 400</td><td>9</td>" in states
     assert "<td>0.7500</td><td>0.9990</td><td>99.9%</td><td>0.999</td><td>0%</td>" in slopes
     assert "nan" not in states + slopes
 
@@ -297,7 +305,7 @@ def test_two_phases_in_one_order_are_told_apart(monkeypatch):
     axes = drawn(monkeypatch, axes_only, lambda: figures.growth([both], PAGE))
     assert [ax.lines[0].get_xdata()[-1] for ax in axes] == [20, 250]
     assert [len(set(ax.lines[0].get_xdata())) for ax in axes] == [len(ax.lines[0].get_xdata()) for ax in axes]
-    assert "* 20 synchronous steps, float32" in sentences.why([both])
+    assert "after 20 synchronous steps float32" in sentences.why([both])
 
 
 def test_accuracies_show_both_judges_beside_float64(monkeypatch):
