@@ -46,7 +46,7 @@ def sequence(images, name, ids, seed=0):
         _frames(chosen, name, images[i : i + CHUNK], ids[i : i + CHUNK], seed)
         for i in range(0, len(images), CHUNK)
     ]
-    return as_images(torch.cat(parts), images)
+    return torch.cat(parts)
 
 
 def flip_rates(predictions, name):
@@ -71,7 +71,7 @@ def _frames(chosen, name, images, ids, seed):
     if chosen.draw:
         arrays = corruption_random.drawn(chosen.draw, (), f"sequence {name}", 0, x.cpu().numpy(), ids, seed)
         draws = [tools.constant(array, x) for array in arrays]
-    return torch.stack([tools.truncated(frame) for frame in chosen.apply(x, *draws)], 1)
+    return torch.stack([as_images(tools.truncated(f), images) for f in chosen.apply(x, *draws)], 1)
 
 
 def gaussian_noise(x, noise):
@@ -152,7 +152,7 @@ def tilt(x):
 
 
 def _perspective(degrees):
-    """The projection [3, 3] of pixels (column, row, 1) turned around the vertical, then the horizontal axis."""
+    """The projection [3, 3] of (column, row, 1), turned around the vertical, then the horizontal axis."""
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     half, focus = SIDE / 2, SIDE * 2**0.5
     # the 1 in the third row lifts the plane by one pixel, as in the original

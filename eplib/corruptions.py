@@ -16,6 +16,7 @@ ImageMagick.
 """
 
 import time
+from numbers import Integral
 
 import torch
 
@@ -71,13 +72,13 @@ def corrupt(images, name, severity, ids, seed=0):
         _corrupted(corruption, severity, parameters, images[i : i + CHUNK], ids[i : i + CHUNK], seed)
         for i in range(0, len(images), CHUNK)
     ]
-    return as_images(torch.cat(parts), images)
+    return torch.cat(parts)
 
 
 def _corrupted(corruption, severity, parameters, images, ids, seed):
     x = corruption_tools.levels(images)
     draws = draws_of(corruption, severity, x, ids, seed)
-    return corruption_tools.truncated(corruption.apply(x, *draws, *parameters))
+    return as_images(corruption_tools.truncated(corruption.apply(x, *draws, *parameters)), images)
 
 
 def draws_of(corruption, severity, x, ids, seed=0):
@@ -94,21 +95,20 @@ def draws_of(corruption, severity, x, ids, seed=0):
 def checked(images, ids):
     """The ids as a list; InputError unless images are [N, 3, 32, 32] floats in [0, 1] with an id each."""
     shape = list(images.shape) if torch.is_tensor(images) else type(images).__name__
-    if not torch.is_tensor(images) or images.ndim != 4 or images.shape[1:] != (3, SIDE, SIDE):
+    if not torch.is_tensor(images) or images.shape[1:] != (3, SIDE, SIDE) or not len(images):
         raise InputError(
-            f"images of shape {shape}: give [N, 3, 32, 32], the size that the corruptions' parameters are for"
+            f"images of shape {shape}: give [N, 3, 32, 32], N >= 1, the size that the parameters are for"
         )
     if not images.is_floating_point():
         raise InputError(f"images of type {images.dtype}: give floating point in [0, 1] (8-bit images / 255)")
-    if len(images):
-        low, high = (bound.item() for bound in torch.aminmax(images.detach()))
-        if not (low >= 0 and high <= 1):  # also true for NaN
-            raise InputError(
-                f"images with values from {low:g} to {high:g}: corrupt pixels in [0, 1], normalise afterwards"
-                " inside the model"
-            )
+    low, high = (bound.item() for bound in torch.aminmax(images.detach()))
+    if not (low >= 0 and high <= 1):  # also true for NaN
+        raise InputError(
+            f"images with values from {low:g} to {high:g}: corrupt pixels in [0, 1], normalise afterwards"
+            " inside the model"
+        )
     ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)
-    if len(ids) != len(images) or not all(isinstance(i, int) for i in ids):
+    if len(ids) != len(images) or not all(isinstance(i, Integral) for i in ids):
         raise InputError(f"{len(ids)} image ids for {len(images)} images: give one integer for each")
     return ids
 

@@ -200,6 +200,8 @@ def test_random_numbers_are_the_same_in_every_process_and_for_ever():
         (dict(severity=6), "unknown severity 6"),
         (dict(images=torch.zeros(2, 3, 28, 28)), r"shape \[2, 3, 28, 28\]: give \[N, 3, 32, 32\]"),
         (dict(images=torch.zeros(2, 1, 32, 32)), "give"),
+        (dict(images=torch.zeros(0, 3, 32, 32), ids=[]), "N >= 1"),
+        (dict(images=torch.tensor(0.5)), r"shape \[\]"),
         (dict(images=np.zeros((2, 3, 32, 32))), "shape ndarray"),
         (dict(images=torch.zeros(2, 3, 32, 32, dtype=torch.uint8)), "floating point"),
         (dict(images=torch.full((2, 3, 32, 32), 1.5)), "normalise afterwards inside the model"),
