@@ -7,9 +7,11 @@ import torch
 
 from eplib import (
     adaptive,
+    agreement,
     conventions,
     exactness,
     horizons,
+    iterations,
     margins,
     minimal_measurements,
     phase_lengths,
@@ -79,5 +81,7 @@ MEASURED = {
     "horizons": horizons.horizons,
     "phase-lengths": phase_lengths.phase_lengths,
     "adaptive": adaptive.adaptive,
+    "gradients": agreement.agreement,
+    "iterations": iterations.iterations,
     "exactness": exactness.exactness,
 }

@@ -9,7 +9,7 @@ from eplib.attacks import AttackedModel
 from eplib.checks import InputError, Interrupted
 
 ALONE = [name for name in MEASURED if name != "transfer"]
-FREE_PHASES = ("horizons", "phase-lengths")  # what is measured of energy-based networks only
+FREE_PHASES = ("horizons", "phase-lengths", "gradients")  # what is measured of energy-based networks only
 SMOKE = scales.scale("smoke")
 
 
