@@ -163,10 +163,10 @@ def _result(checkpoint, measurement):
     InputError where what is stored is damaged.
     """
     try:
-        settings = measurements.settings_of(checkpoint, measurement)
+        measurements.settings_of(checkpoint, measurement)
     except InputError:
         return None
-    return results.find(settings)
+    return measurements.stored(checkpoint, measurement)
 
 
 def paired(found, first, second):

@@ -10,22 +10,36 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from eplib import attacks, checkpoints, data, files, models, parts, precision, results, scales, studies
+from eplib import (
+    attacks,
+    checkpoints,
+    corruption_official,
+    data,
+    files,
+    models,
+    parts,
+    precision,
+    results,
+    scales,
+    studies,
+)
 from eplib.attack_measurements import MEASURED
 from eplib.checks import InputError, Interrupted, one_of
+from eplib.corruption_measurements import CORRUPTED, HAVE_OFFICIAL
 from eplib.network import EPCNN
 from eplib.union import union
 
-MEASUREMENTS = ("clean", "pgd-linf", "pgd-l2", *MEASURED, *studies.STUDIES)
+MEASUREMENTS = ("clean", "pgd-linf", "pgd-l2", *MEASURED, *CORRUPTED, *studies.STUDIES)
 
 
 def settings_of(checkpoint, measurement, images=None, epsilons=None):
     """Everything that decides a measurement's outcome, as JSON takes it; its hash names the result.
 
     measurement: "clean" (accuracy at the network's own free phase and at those of its scale's `settled`),
-    "pgd-linf", "pgd-l2", another of `eplib.attack_measurements`, or a study of an energy-based network's
-    equilibria (`eplib.studies`). images, epsilons: other than the scale's. Raises InputError for what cannot
-    be measured, and for "transfer" where a network it attacks is not stored.
+    "pgd-linf", "pgd-l2", another of `eplib.attack_measurements`, one of natural corruptions
+    (`eplib.corruption_measurements`), or a study of an energy-based network's equilibria (`eplib.studies`).
+    images, epsilons: other than the scale's. Raises InputError for what cannot be measured, and for
+    "transfer" where a network it attacks is not stored.
     """
     one_of("measurement", measurement, MEASUREMENTS)
     record, size = checkpoint.record, scales.scale(checkpoint.record["scale"])
@@ -58,6 +72,8 @@ def settings_of(checkpoint, measurement, images=None, epsilons=None):
     }
     if settings["images"] < 1:
         raise InputError(f"images = {images}: give 1 or more")
+    if measurement in HAVE_OFFICIAL and corruption_official.available(record["dataset"]):
+        sizes |= {"source": "official", "dataset": record["dataset"]}
     if sizes:
         return settings | {"sizes": _with_epsilons(sizes, epsilons, measurement)}
     if measurement == "clean":
@@ -130,7 +146,7 @@ def measure(checkpoint, measurement, images=None, epsilons=None, progress=True, 
     x, y = data.as_float(test.images[ids]).to(device), test.labels[ids].to(device)
     net, started = checkpoint.net.to(device), time.perf_counter()
     with precision.tf32(False):
-        found = _found(net, x, y, settings, checkpoint.record, folder, progress)
+        found = _found(net, x, y, ids, settings, checkpoint.record, folder, progress)
     seconds = round(found.seconds or time.perf_counter() - started, 1)
     identity = {key: settings[key] for key in results.IDENTITY}
     table = results.tidy(pd.DataFrame([identity | row | {"seconds": seconds} for row in found.rows]))
@@ -138,7 +154,7 @@ def measure(checkpoint, measurement, images=None, epsilons=None, progress=True, 
     return results.Result(settings, table, ids.numpy(), found.clean, found.correct, record, found.arrays)
 
 
-def _found(net, x, y, settings, record, folder, progress):
+def _found(net, x, y, ids, settings, record, folder, progress):
     """The `studies.Found` of a measurement."""
     measurement = settings["measurement"]
     if measurement in studies.STUDIES:
@@ -148,6 +164,8 @@ def _found(net, x, y, settings, record, folder, progress):
         return MEASURED[measurement](net, x, y, settings["sizes"], nets, folder, progress)
     if measurement in MEASURED:
         return MEASURED[measurement](net, x, y, settings["sizes"], folder, progress)
+    if measurement in CORRUPTED:
+        return CORRUPTED[measurement](net, x, y, ids, settings["sizes"], folder, progress)
     batch = scales.scale(settings["scale"]).attack.batch
     if measurement == "clean":
         return _clean(net, x, y, settings, batch, progress)
@@ -201,9 +219,21 @@ def _right(model, x, y, batch, progress):
     return torch.cat([attacks.predicted(model, a) == b for a, b in parts]).cpu().numpy()
 
 
+def stored(checkpoint, measurement):
+    """The stored result of the scale's own settings, or None. Where official corrupted images are at hand but
+    nothing is stored of them: that of regenerated ones.
+    """
+    settings = settings_of(checkpoint, measurement)
+    found, sizes = results.find(settings), settings.get("sizes", {})
+    if found is None and sizes.get("source") == "official":
+        own = {key: value for key, value in sizes.items() if key != "dataset"} | {"source": "regenerated"}
+        found = results.find(settings | {"sizes": own})
+    return found
+
+
 def stored_or_measured(checkpoint, measurement, progress=True):
-    """The stored result of the scale's own settings, or the measured one, then stored."""
-    found = results.find(settings_of(checkpoint, measurement))
+    """The result of `stored`, or the measured one, then stored."""
+    found = stored(checkpoint, measurement)
     return measure_and_keep(checkpoint, measurement, progress=progress)[0] if found is None else found
 
 
