@@ -54,9 +54,10 @@ def exact_enough(results, precision="float32"):
     ]
     networks = "supported" if all(within) else "contradicted" if all(above) else "undecided"
     sentence = (
-        f"For these networks: {networks}. In {precision} {_counted([c for f in found for c in f[0]])} classes, counted after every"
-        f" free phase, differ from float64 ({100 * CLASSES:.0f} % are allowed) and {_counted([f[1] for f in found])}"
-        f" outcomes under {_attack(results[0])} ({100 * OUTCOMES:.0f} % are allowed)."
+        f"For these networks: {networks}. In {precision} {_counted([c for f in found for c in f[0]])}"
+        f" classes, counted after every free phase, differ from float64 ({100 * CLASSES:.0f} % are allowed)"
+        f" and {_counted([f[1] for f in found])} outcomes under {_attack(results[0])} ({100 * OUTCOMES:.0f}"
+        " % are allowed)."
     )
     return Verdict(
         networks,
