@@ -107,17 +107,15 @@ def half_broken(results):
 
 def published_claims(norm):
     """What the paper's own numbers say where its EP-CNN leads, and where it falls behind, in words."""
-    figure = attack_verdicts.FIGURES[norm]
+    trained = [m for m in published_curves.curves(attack_verdicts.FIGURES[norm]) if m.startswith("cnn-at")]
+    pairs = [("ep-cnn", "cnn"), ("ep-cnn", "vit"), *((rival, "ep-cnn") for rival in trained)]
     lines = []
-    for rival in ("cnn", "vit"):
-        epsilon, ep, other = attack_verdicts.published_lead(norm, "ep-cnn", rival)
-        lines.append(f"EP-CNN {ep:.1%} and {published_curves.name(rival)} {other:.1%} at ε = {epsilon:.3g}")
-    for rival in published_curves.curves(figure):
-        if rival.startswith("cnn-at"):
-            epsilon, other, ep = attack_verdicts.published_lead(norm, rival, "ep-cnn")
-            lines.append(
-                f"EP-CNN {ep:.1%} and {published_curves.name(rival)} {other:.1%} at ε = {epsilon:.3g}"
-            )
+    for ahead, behind in pairs:
+        epsilon, *both = attack_verdicts.published_lead(norm, ahead, behind)
+        found = dict(zip((ahead, behind), both, strict=True))
+        rival = behind if ahead == "ep-cnn" else ahead
+        title, at = published_curves.name(rival), amount(norm, epsilon)
+        lines.append(f"EP-CNN {found['ep-cnn']:.1%} and {title} {found[rival]:.1%} at ε = {at}")
     return Text(
         f"**Published** (arXiv 2401.11543, CIFAR-10, PGD {NORMS[norm]}), where each pair of curves is"
         f" furthest apart: {'; '.join(lines)}."
@@ -136,7 +134,7 @@ def cifar100_claims(figures):
         ahead = attack_verdicts.published_lead(norm, "ep-cnn", rival, figure)
         lines.append(
             f"{found.title}: EP-CNN {behind[2]:.1%} and {published_curves.name(rival)} {behind[1]:.1%} at ε ="
-            f" {behind[0]:.3g}, {ahead[1]:.1%} and {ahead[2]:.1%} at ε = {ahead[0]:.3g}"
+            f" {amount(norm, behind[0])}, {ahead[1]:.1%} and {ahead[2]:.1%} at ε = {amount(norm, ahead[0])}"
         )
     return Text(
         "**Published** (arXiv 2401.11543, CIFAR-100), where the two curves are furthest apart either way: "

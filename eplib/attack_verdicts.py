@@ -6,7 +6,7 @@ before the numbers.
 import numpy as np
 
 from eplib import published_curves
-from eplib.checks import NORMS, InputError, one_of
+from eplib.checks import NORMS, InputError, one_of, strength
 from eplib.statistics import holm, mcnemar, paired_difference, signed_rank
 from eplib.verdicts import (
     LEVEL,
@@ -63,10 +63,10 @@ def comparable(ep_results, rival_results, norm, target, rival):
     epsilon = nearest(ep_results[0], target)
     low, high = min(f[1] for f in found), max(f[2] for f in found)
     sentence = (
-        f"For these networks: {networks}. {behind}{' ' if behind else ''}Under PGD with {NORMS[norm]} ε ="
-        f" {epsilon:.3g} the EP-CNN keeps {ep:.1%} of {len(pairs[0][0])} test images right and the {rival}"
-        f" {other:.1%}, which is {100 * (other - ep):+.1f} points (95 % interval {100 * low:+.1f} to"
-        f" {100 * high:+.1f}); comparable would be at most {100 * COMPARABLE:.0f}."
+        f"For these networks: {networks}. {behind}{' ' if behind else ''}Under PGD with"
+        f" {strength(norm, epsilon)} the EP-CNN keeps {ep:.1%} of {len(pairs[0][0])} test images right and"
+        f" the {rival} {other:.1%}, which is {100 * (other - ep):+.1f} points (95 % interval {100 * low:+.1f}"
+        f" to {100 * high:+.1f}); comparable would be at most {100 * COMPARABLE:.0f}."
     )
     return Verdict(
         networks,
@@ -161,7 +161,7 @@ def inflated(results, norm):
         networks = "contradicted"
     published, corrected = (np.mean([pair[i].mean() for pair in pairs]) for i in (0, 1))
     sentence = (
-        f"For these networks: {networks}. At {NORMS[norm]} ε = {rows.epsilon.iloc[0]:.3g} the published"
+        f"For these networks: {networks}. At {strength(norm, rows.epsilon.iloc[0])} the published"
         f" convention counts {published:.1%} of {len(pairs[0][0])} images as right, the corrected one"
         f" {corrected:.1%} (means of {len(pairs)} network{'s' if len(pairs) > 1 else ''}; largest adjusted p"
         f" {max(p_values):.2g})."

@@ -18,9 +18,10 @@ from eplib import (
     panels,
     pictures,
     statistics,
+    suite,
     union,
 )
-from eplib.checks import NORMS, InputError
+from eplib.checks import InputError, strength
 from eplib.network_figures import spread
 from eplib.verdicts import nearest
 
@@ -47,9 +48,24 @@ def badge(found, page):
     return chapters.badge(main or found) if found else page
 
 
-def at(epsilon):
-    """An ℓ∞ ε in words."""
-    return f"{NORMS['linf']} ε = {255 * epsilon:.3g}/255"
+def suite_name(found):
+    """What the attacks of "suite-linf" may be called, from {model: [Result]}."""
+    plan = next(iter(found.values()))[0].settings["sizes"]["plan"]
+    return "AutoAttack" if suite.is_autoattack(plan) else "the short suite"
+
+
+def our_plan(found):
+    """Which attacks ours are, as a sentence, from {model: [Result of "suite-linf"]}; "" without a result."""
+    if not found:
+        return ""
+    parts = next(iter(found.values()))[0].settings["sizes"]["plan"]
+    words = ", ".join(f"{PARTS[name][0]} {count:,} {PARTS[name][1]}" for name, count in parts)
+    return (
+        f"Ours is the standard AutoAttack: {words}; every ε stands for itself."
+        if suite_name(found) == "AutoAttack"
+        else f"Ours is a short suite and not AutoAttack: {words}; what breaks at one ε counts as broken at"
+        " every larger one."
+    )
 
 
 def about(found, shown):
@@ -79,7 +95,7 @@ def broken_by(found, page):
         for e, ax in enumerate(np.atleast_1d(axes)):
             for y, model in enumerate(models):
                 _bar(ax, y, shares[model][:, e], kinds.values())
-            ax.set_title(at(first.epsilons[e]), fontsize=10)
+            ax.set_title(strength("linf", first.epsilons[e]), fontsize=10)
             ax.set_yticks(range(len(models)), [pictures.name(m) for m in models])
             ax.set(xlim=(0, 1), ylim=(len(models) - 0.5, -0.5), xlabel="share of the images")
             ax.xaxis.set_major_formatter(PercentFormatter(1.0))
@@ -98,9 +114,9 @@ def broken_by(found, page):
         " then those that each attack broke, in the order in which they were run, and on the right those that"
         " are wrong without an attack. An attack gets only what the ones before it left, so a short piece is"
         " no sign of a weak attack; a piece of Square, the only one without gradients, is what the others"
-        f" missed. {about(found, shown)}"
+        f" missed. {our_plan(found)} {about(found, shown)}"
     )
-    alt = f"Stacked bars, shares of images at {at(first.epsilons[-1])}. {told}."
+    alt = f"Stacked bars, shares of images at {strength('linf', first.epsilons[-1])}. {told}."
     height = ROW * len(models) + 1.5
     size = dict(width=2.2 + 3.3 * len(first.epsilons), height=height)
     return pictures.draw("fig-broken-by", (1, len(first.epsilons)), plot, caption, alt, **size)
@@ -140,9 +156,9 @@ def budgets(found, costs, target, page):
 
     caption = (
         "How to read it: the share of images still right after so many queries of Square with"
-        f" {at(epsilon)}; lower is better for the attacker, bands as in the figures above. An image that was"
-        " broken at a smaller ε counts with the queries it took there, so a curve begins with an upper bound."
-        f" {about(found, shown)}"
+        f" {strength('linf', epsilon)}; lower is better for the attacker, bands as in the figures above. An"
+        " image that was broken at a smaller ε counts with the queries it took there, so a curve begins with"
+        f" an upper bound. {about(found, shown)}"
     )
     if both:
         report = benchmark.stored("cost")
@@ -250,8 +266,9 @@ def transfer(found, page):
     )
     caption = (
         "How to read it: a line is the accuracy of one network on images that PGD made on the network above"
-        f" the column, with {at(epsilon)}; the darker, the less transfers. Outlined: its own images, a white"
-        f" box. “Any other”: right whichever other network they were made on. {about(found, shown)}"
+        f" the column, with {strength('linf', epsilon)}; the darker, the less transfers. Outlined: its own"
+        " images, a white box. “Any other”: right whichever other network they were made on."
+        f" {about(found, shown)}"
     )
     alt = f"Accuracy of networks on images made on others. {told}."
     size = dict(width=2.6 + len(columns), height=ROW * len(targets) + 1.2)

@@ -18,7 +18,8 @@ from eplib import (
 )
 from eplib.attack_sentences import WORDS
 from eplib.black_box import BLACK, WHITE, asked, left_after, matched
-from eplib.black_box_figures import PARTS, at
+from eplib.black_box_figures import PARTS, our_plan, suite_name
+from eplib.checks import amount, strength
 from eplib.sentences import Text, table
 
 PUBLISHED = {  # the figures of the paper beside our measurements
@@ -28,27 +29,13 @@ PUBLISHED = {  # the figures of the paper beside our measurements
 EIGHT = 8 / 255  # the budget most papers quote
 
 
-def suite_name(found):
-    """What the attacks of "suite-linf" may be called, from {model: [Result]}."""
-    plan = next(iter(found.values()))[0].settings["sizes"]["plan"]
-    return "AutoAttack" if suite.is_autoattack(plan) else "the short suite"
-
-
 def plan(found):
     """Which attacks ours are, beside the published AutoAttack, from {model: [Result of "suite-linf"]}."""
-    parts = next(iter(found.values()))[0].settings["sizes"]["plan"]
-    words = ", ".join(f"{PARTS[name][0]} {count:,} {PARTS[name][1]}" for name, count in parts)
     theirs = published.settings("cifar10", "ep-cnn")["autoattack_components"].split()
     theirs = ", ".join(PARTS[name][0] for name in theirs)
-    ours = (
-        f"Ours is the standard AutoAttack: {words}; every ε stands for itself"
-        if suite_name(found) == "AutoAttack"
-        else f"Ours is a short suite and not AutoAttack: {words}; what breaks at one ε counts as broken at"
-        " every larger one"
-    )
     return Text(
-        f"{ours}. Each attack gets the images that the ones before it left, with true labels. The published"
-        f" figure comes from {theirs}, all without a target and without labels."
+        f"{our_plan(found)} Each attack gets the images that the ones before it left, with true labels. The"
+        f" published figure comes from {theirs}, all without a target and without labels."
     )
 
 
@@ -94,7 +81,7 @@ def published_claims():
     for figure in PUBLISHED.values():
         epsilon, ep, cnn = attack_verdicts.published_lead("linf", "ep-cnn", "cnn", figure)
         title = published_curves.of(figure).title
-        lines.append(f"{title}: EP-CNN {ep:.1%} and CNN {cnn:.1%} at ε = {255 * epsilon:.3g}/255")
+        lines.append(f"{title}: EP-CNN {ep:.1%} and CNN {cnn:.1%} at ε = {amount('linf', epsilon)}")
     curves = published_curves.curves(PUBLISHED["suite-linf"])
     ends = []
     for model in ("ep-cnn", "cnn"):
@@ -102,7 +89,8 @@ def published_claims():
         ends.append(f"{published_curves.name(model)} {curves[model]['mean'].iloc[place]:.1%}")
     return Text(
         "**Published** (arXiv 2401.11543, CIFAR-10), where its EP-CNN leads its CNN most:"
-        f" {'; '.join(lines)}. At ε = {255 * EIGHT:.3g}/255 AutoAttack leaves {' and '.join(ends)}."
+        f" {'; '.join(lines)}. At ε = {amount('linf', EIGHT)} the authors' AutoAttack leaves"
+        f" {' and '.join(ends)}."
     )
 
 
@@ -172,9 +160,9 @@ def seeing_less(found):
     head = ("network", "seed", "no attack", *columns.values(), "all of them", "broken by a black box alone")
     note = (
         f"Accuracy in per cent on the {len(networks[0].clean)} test images that all of these attacks looked"
-        f" at, {at(epsilon)}; – where it was not measured. Transfer: from every other network that attacked"
-        " this one. Last column: images that noise, transfer or Square broke while PGD and the gradient"
-        " attacks of the union did not."
+        f" at, {strength('linf', epsilon)}; – where it was not measured. Transfer: from every other network"
+        " that attacked this one. Last column: images that noise, transfer or Square broke while PGD and the"
+        " gradient attacks of the union did not."
     )
     return [table(head, lines, note), _white_against_black(epsilon, networks)]
 
@@ -191,8 +179,8 @@ def _white_against_black(epsilon, networks):
     )
     return Text(
         f"**White box ≤ black box** in {len(networks) - len(behind)} of {len(networks)} networks: at"
-        f" {at(epsilon)} the gradient attacks leave no more images right there than the strongest single"
-        f" black box. {first} Black boxes alone broke {', '.join(alone) or 'no image'}, of"
+        f" {strength('linf', epsilon)} the gradient attacks leave no more images right there than the"
+        f" strongest single black box. {first} Black boxes alone broke {', '.join(alone) or 'no image'}, of"
         f" {len(networks[0].clean)} each. This describes these networks; nothing was fixed beforehand."
     )
 

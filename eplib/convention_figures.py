@@ -7,8 +7,8 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFor
 from matplotlib.transforms import ScaledTranslation
 
 from eplib import attack_verdicts, chapters, curves, panels, published_curves, verdicts
-from eplib.checks import NORMS, InputError
-from eplib.convention_sentences import changes, leaders, norms, points, repaired, strength, under
+from eplib.checks import NORMS, InputError, amount, strength
+from eplib.convention_sentences import changes, leaders, norms, points, repaired, under
 from eplib.conventions import VARIANTS
 from eplib.pictures import COLOURS, draw, name
 from eplib.sentences import Text, table
@@ -256,8 +256,8 @@ def sample_size(label):
         f" {SAMPLES[0]} images may not tell the networks apart."
     )
     ends = "; ".join(
-        f"{name(m)} {mean.iloc[0]:.1%} at {255 * mean.index[0]:.3g}/255 and {mean.iloc[-1]:.1%} at"
-        f" {255 * mean.index[-1]:.3g}/255"
+        f"{name(m)} {mean.iloc[0]:.1%} at {amount('linf', mean.index[0])} and {mean.iloc[-1]:.1%} at"
+        f" {amount('linf', mean.index[-1])}"
         for m, mean in every.items()
     )
     alt = f"Published accuracy under {NORMS['linf']} AutoAttack with intervals of two sample sizes. {ends}."

@@ -8,7 +8,7 @@ import numpy as np
 
 from eplib import chapters, data, published, published_curves, verdicts
 from eplib.attack_verdicts import FIGURES
-from eplib.checks import NORMS
+from eplib.checks import NORMS, amount, strength
 from eplib.conventions import CORRECTED, PUBLISHED, VARIANTS
 from eplib.pictures import name
 from eplib.sentences import Text
@@ -113,11 +113,6 @@ def leaders(found, rival, norm, convention):
     return dict(sorted(found.items()))
 
 
-def strength(norm, epsilon):
-    """A norm and its ε as a page writes them."""
-    return f"{NORMS[norm]} ε = {epsilon:.3g}"
-
-
 def points(difference):
     """A difference of accuracies in points, with its sign, and never a zero with a minus."""
     return f"{round(100 * difference, 1) + 0.0:+.1f}"
@@ -169,7 +164,7 @@ def published_levels():
         beside = "" if clean is None else f" (clean error {1 - clean:.1%})"
         told.append(f"{published_curves.name(key)} {accuracy:.1%}{beside}")
     further = [
-        f"{published_curves.name(key)} {table['mean'].iloc[-1]:.1%} at ε = {table.index[-1]:.3g}"
+        f"{published_curves.name(key)} {table['mean'].iloc[-1]:.1%} at ε = {amount('linf', table.index[-1])}"
         for key, table in curves.items()
         if table.index[-1] > last
     ]

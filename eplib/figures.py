@@ -3,7 +3,7 @@
 from matplotlib.ticker import PercentFormatter
 
 from eplib import published, statistics
-from eplib.checks import NORMS
+from eplib.checks import strength
 from eplib.pictures import COLOURS, NAMES, draw
 
 AXES = {
@@ -177,7 +177,7 @@ def attacked_images(examples):
     numbers = ", ".join(f"{NAMES[m]} {k} of {len(x)}" for m, k in fooled.items())
     caption = (
         f"How to read it: top row, test images with their class. Below, each network's attacked copies at"
-        f" {NORMS[examples['norm']]} ε = {epsilon:.3g} under its prediction"
+        f" {strength(examples['norm'], epsilon)} under its prediction"
         f" (bold: wrong), and the change alone, stretched to the full range. Wrong: {numbers}."
     )
     alt = f"A grid of images, attacked images and changes. Wrong predictions under attack: {numbers}."

@@ -6,7 +6,7 @@ import html
 
 from eplib import published, scales
 from eplib.chapters import DATASET_NAMES, networks
-from eplib.checks import NORMS
+from eplib.checks import NORMS, amount, strength
 from eplib.verdicts import PAPER_DATASETS
 
 COLOURS = {"supported": "#00734f", "contradicted": "#a63c00", "undecided": "#595959"}
@@ -47,7 +47,7 @@ def published_claim(norm):
     epsilon, ep, cnn = published.largest_gap(norm)
     seeds = {model: curve["seeds"][epsilon] for model, curve in published.pgd_curves(norm).items()}
     return Text(
-        f"**Published** (arXiv 2401.11543, CIFAR-10, PGD, {NORMS[norm]} ε = {epsilon:g}): EP-CNN {ep:.1%},"
+        f"**Published** (arXiv 2401.11543, CIFAR-10, PGD, {strength(norm, epsilon)}): EP-CNN {ep:.1%},"
         f" CNN {cnn:.1%} accuracy under attack, means of {seeds['ep-cnn']} and {seeds['cnn']} seeds."
     )
 
@@ -67,7 +67,7 @@ def along_the_curve(leaders, norm):
     """What `verdicts.along_the_curve` found, in words."""
 
     def at(model):
-        return ", ".join(f"{e:.3g}" for e in leaders[model]) or "no strength measured"
+        return ", ".join(amount(norm, e) for e in leaders[model]) or "no strength measured"
 
     return Text(
         "**Along the whole curve** (looked at afterwards, so a description and no verdict;"

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from eplib import attacks, chapters, data, minimal_norm
+from eplib.checks import strength
 from eplib.pictures import COLOURS, draw, name
 from eplib.sentences import Html
 from eplib.verdicts import PAPER_DATASETS
@@ -112,9 +113,9 @@ def figure(label, shown, badge):
             line[0].set_ylabel(name(model), color=COLOURS[model])
 
     caption = (
-        f"How to read it: a row is a network. PGD spends its budget, ℓ2 ε = {shown.epsilon:.3g}, to make the"
-        " loss large; C&W makes the change small as long as the class has changed. Grey is no change; each"
-        f" change is multiplied until it fills the range. {shown.which} Networks of {badge.scale} scale."
+        f"How to read it: a row is a network. PGD spends its budget, {strength('l2', shown.epsilon)}, to make"
+        " the loss large; C&W makes the change small as long as the class has changed. Grey is no change;"
+        f" each change is multiplied until it fills the range. {shown.which} Networks of {badge.scale} scale."
     )
     told = "; ".join(
         f"{name(model)}, {attack}: {classes[guess]}, loss {loss:.3g}, ℓ2 {length:.3g}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eplib import published
-from eplib.checks import NORMS, InputError, one_of
+from eplib.checks import NORMS, InputError, one_of, strength
 from eplib.statistics import holm, mcnemar
 
 LEVEL = 0.05
@@ -57,14 +57,12 @@ def leads(ep_results, rival_results, norm, target, rival="CNN", attack="PGD"):
     if not behind and max(p_values) < LEVEL and (min(ahead) > 0 or max(ahead) < 0):
         networks = "supported" if min(ahead) > 0 else "contradicted"
     epsilon = nearest(ep_results[0], target)
-    said = _sentence(
-        pairs, p_values, f"{attack} with {NORMS[norm]} ε = {epsilon:.3g}", networks, behind, rival
-    )
+    said = _sentence(pairs, p_values, f"{attack} with {strength(norm, epsilon)}", networks, behind, rival)
     return Verdict(
         networks,
         method_word(networks, ep_results),
         said + about_the_method(networks, ep_results),
-        f"The word for these networks changes when, at {NORMS[norm]} ε = {epsilon:.3g}, one pair"
+        f"The word for these networks changes when, at {strength(norm, epsilon)}, one pair"
         f" no longer differs in the same direction with p < {LEVEL}, or when the mean clean accuracy of one"
         f" is more than {100 * UNDER_TRAINED:.0f} points below the other's or no longer is. The word for the"
         f" method needs {SEEDS_FOR_METHOD} seeds on CIFAR images.",

@@ -1,9 +1,11 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
-from eplib import attack_figures, attack_sentences, published_curves
+from eplib import attack_figures, attack_sentences, checks, data, published_curves
 from eplib.chapters import Badge, Shown
 from eplib.results import Result
 
@@ -54,6 +56,11 @@ def test_the_answer_follows_the_verdicts():
     assert "as many images right as the CNN trained against ℓ2 0.5" in answer(trained=200)
 
 
+def test_strengths_are_in_255ths_for_linf_alone():
+    assert checks.strength("linf", 0.01) == "ℓ∞ ε = 2.55/255" and checks.amount("linf", 8 / 255) == "8/255"
+    assert checks.strength("l2", 1.208) == "ℓ2 ε = 1.21" and checks.amount("linf", float("inf")) == "∞"
+
+
 def test_names_in_sentences():
     assert attack_sentences.rival_name("cnn-at-linf-2") == "CNN trained against ℓ∞ 2/255"
     assert attack_sentences.rival_name("vit-8") == "ViT, 8-pixel patches"
@@ -93,8 +100,8 @@ def test_published_claims_quote_the_curves():
     curves = published_curves.curves("Adversarial_Accuracy_Inf")
     at = {model: table["mean"].loc[0.01] for model, table in curves.items() if 0.01 in table.index}
     text = attack_sentences.published_claims("linf")
-    assert f"EP-CNN {at['ep-cnn']:.1%} and CNN {at['cnn']:.1%} at ε = 0.01" in text
-    assert f"EP-CNN {at['ep-cnn']:.1%} and ViT {at['vit']:.1%} at ε = 0.01" in text
+    assert f"EP-CNN {at['ep-cnn']:.1%} and CNN {at['cnn']:.1%} at ε = 2.55/255" in text
+    assert f"EP-CNN {at['ep-cnn']:.1%} and ViT {at['vit']:.1%} at ε = 2.55/255" in text
     assert text.count("adv.") == 2
 
 
@@ -115,6 +122,31 @@ def test_a_figure_says_whose_seeds_are_fewer():
     said = attack_figures.fewer(found(300, cnn=200, vit=100), BADGE)
     assert said == "With seed 11 only: CNN, ViT, 8-pixel patches."
     assert attack_figures.fewer({"ep-cnn": found(300)["ep-cnn"]}, BADGE) == ""
+
+
+@pytest.mark.parametrize(
+    "dataset, official, same",
+    [
+        ("cifar10", np.arange(N), True),
+        ("cifar10", np.arange(N)[::-1], True),  # in another order
+        ("cifar10", np.arange(N) + 1, False),
+        ("cifar10", None, False),
+        ("sample", np.arange(N), False),  # another data set than the paper's
+    ],
+)
+def test_images_are_the_papers_or_a_labelled_substitute(monkeypatch, dataset, official, same):
+    order = None if official is None else torch.tensor(official.copy())
+    monkeypatch.setattr(data, "available", lambda name: True)
+    monkeypatch.setattr(data, "load", lambda *a: SimpleNamespace(official=order))
+    given = found(300)
+    given["ep-cnn"][0].settings["dataset"] = dataset
+    said = attack_figures.which_images(given, "Square_Attack_Accuracy_100")
+    assert said.startswith("The published EP-CNN was attacked on the first 200 images of the original test")
+    assert ("ours are the first 400 of these files too." in said) == same
+    assert ("a substitute, the first 400 test images of " in said) != same
+    monkeypatch.setattr(data, "available", lambda name: False)
+    assert "a substitute" in attack_figures.which_images(given, "Square_Attack_Accuracy_100")
+    assert attack_figures.which_images({}, "Square_Attack_Accuracy_100") == ""
 
 
 def test_ours_beside_a_published_figure_are_those_that_are_there():

@@ -137,6 +137,6 @@ def test_lengths_decide_nothing_where_too_few_images_were_broken(seeds):
 )
 def test_the_published_convention_reports_more(counts, word):
     verdict = inflated([conventions(*pair, seed) for seed, pair in enumerate(counts)], "linf")
-    assert verdict.networks == word and "ε = 0.1" in verdict.sentence
+    assert verdict.networks == word and "ε = 25.5/255" in verdict.sentence
     with pytest.raises(InputError, match="both conventions"):
         inflated([conventions(60, 40)], "l2")

@@ -131,8 +131,8 @@ def test_verdicts_and_the_answer_follow_the_images(ep, cnn, word, said):
     found = lead(ep, cnn)
     verdicts = sentences.black_box_verdicts(found)
     assert [v.networks for v in verdicts.values()] == [word] * 2
-    assert "Under Square with ℓ∞ ε = 0.0464" in verdicts["square-linf"].sentence  # nearest to the published
-    assert "Under the short suite with ℓ∞ ε = 0.01" in verdicts["suite-linf"].sentence
+    assert "Under Square with ℓ∞ ε = 11.8/255" in verdicts["square-linf"].sentence  # nearest to the published
+    assert "Under the short suite with ℓ∞ ε = 2.55/255" in verdicts["suite-linf"].sentence
     answer = sentences.answer(verdicts, found, PAGE)
     assert said in answer and "it under the short suite (Fashion-MNIST sample, quick scale)" in answer
 
@@ -142,6 +142,8 @@ def test_only_the_standard_plan_is_called_autoattack():
     assert sentences.plan(short["suite-linf"]).startswith(
         "Ours is a short suite and not AutoAttack: APGD-CE 20 steps, FAB-T 10 steps, Square 200 queries;"
     )
+    assert sentences.plan(short["suite-linf"]).startswith(figures.our_plan(short["suite-linf"]))
+    assert figures.our_plan({}) == ""
     said = sentences.plan(whole["suite-linf"])
     assert said.startswith("Ours is the standard AutoAttack: APGD-CE 100 steps") and "5,000 queries" in said
     assert "APGD-CE, APGD-DLR, DeepFool, Square" in said and "every larger one" not in said
@@ -156,7 +158,7 @@ def test_published_numbers_are_read(monkeypatch):
     said = sentences.published_claims()
     assert "ℓ∞ Square, 1,000 iterations: EP-CNN 64.3% and CNN 26.2% at ε = 5.49/255" in said
     assert "ℓ∞ AutoAttack: EP-CNN 53.6% and CNN 19.8% at ε = 2.55/255" in said
-    assert said.endswith("At ε = 8/255 AutoAttack leaves EP-CNN 8.5% and CNN 5.2%.")
+    assert said.endswith("At ε = 8/255 the authors' AutoAttack leaves EP-CNN 8.5% and CNN 5.2%.")
     before = sentences.published_curves.curves
     monkeypatch.setattr(
         sentences.published_curves,

@@ -113,7 +113,7 @@ def test_sentences_come_from_the_verdicts():
 
 def test_description_of_the_curve_names_every_strength():
     text = sentences.along_the_curve({"ep-cnn": [0.1], "cnn": [], "neither": [0.001, 0.01]}, "linf")
-    assert "0.1;" in text and "0.001, 0.01." in text and "no strength measured" in text
+    assert "25.5/255;" in text and "0.255/255, 2.55/255." in text and "no strength measured" in text
 
 
 def test_published_claim_quotes_the_published_numbers():

@@ -96,14 +96,14 @@ def test_repaired_images_are_those_that_were_wrong():
 def test_the_arithmetic_of_repair_is_told_beside_the_published_levels():
     text = sentences.who_is_repaired(pair({"predicted_labels": [(90, 5), (10, 30)]}))
     assert (
-        "EP-CNN at ℓ∞ ε = 0.1: 30 of 40 wrong images end right, 20.0% × 75.0% = 15.0% of all, beside 5.0%"
-        in text
+        "EP-CNN at ℓ∞ ε = 25.5/255: 30 of 40 wrong images end right, 20.0% × 75.0% = 15.0% of all, beside"
+        " 5.0%" in text
     )
     assert "CNN at ℓ2 ε = 3: 0 of 40" in text
     level, clean = sentences.levels()["ep-cnn"]
     assert f"EP-CNN {level:.1%} = {1 - clean:.1%} × {level / (1 - clean):.1%}" in text
     lines = cells(figures.repaired_table(pair({"predicted_labels": [(90, 5), (10, 30)]})))
-    assert ["EP-CNN", "ℓ∞ ε = 0.1", "30 of 40", "20.0", "75.0", "15.0", "5.0", "20.0"] in lines
+    assert ["EP-CNN", "ℓ∞ ε = 25.5/255", "30 of 40", "20.0", "75.0", "15.0", "5.0", "20.0"] in lines
     assert len(lines) == 1 + 2 * 4
 
 
@@ -115,14 +115,14 @@ def test_published_levels_are_those_of_the_tables():
         assert accuracy == table[key]["mean"][0.1]
         beside = f" (clean error {1 - clean:.1%})" if clean else ""
         assert f"{published_curves.name(key)} {accuracy:.1%}{beside}" in text
-    assert f"taken further: CNN {table['cnn']['mean'].iloc[-1]:.1%} at ε = 1" in text
+    assert f"taken further: CNN {table['cnn']['mean'].iloc[-1]:.1%} at ε = 255/255" in text
 
 
 def test_the_answer_tells_points_and_whether_the_order_moves():
     same = sentences.answer(pair({"published": [(100, 0), (20, 30)]}), BADGE)
     assert same.startswith("**In one sentence.**") and same.count(".**") == 1 and same.endswith("scale).")
-    assert "at ℓ∞ ε = 0.1 EP-CNN +15.0 points (25.0% instead of 10.0%), CNN +0.0 points" in same
-    assert "same under both at 2 of 4 strengths and changes at ℓ∞ ε = 0.1, ℓ2 ε = 3 (" in same
+    assert "at ℓ∞ ε = 25.5/255 EP-CNN +15.0 points (25.0% instead of 10.0%), CNN +0.0 points" in same
+    assert "same under both at 2 of 4 strengths and changes at ℓ∞ ε = 25.5/255, ℓ2 ε = 3 (" in same
     still = sentences.answer(pair(), BADGE)
     assert "same under both at 4 of 4 strengths (" in still and "changes" not in still
     less = sentences.answer(pair({"published": [(100, 0), (14, 0)]}), BADGE)
@@ -144,7 +144,7 @@ def test_what_holds_flips_with_the_results(published, corrected, who, word):
     found = pair({"published": published, "corrected": corrected}, level)
     lines = cells(figures.what_holds(found))[1:]
     assert [line[2:] for line in lines] == [[*who, word]] * 4
-    assert lines[0][0] == "EP-CNN or CNN, ℓ∞ ε = 0.01" and lines[1][0].endswith("0.1")
+    assert lines[0][0] == "EP-CNN or CNN, ℓ∞ ε = 2.55/255" and lines[1][0].endswith("25.5/255")
     curve = published_curves.curves("Adversarial_Accuracy_Inf")
     assert lines[0][1] == ", ".join(f"{curve[m]['mean'][0.01]:.1%}" for m in ("ep-cnn", "cnn"))
 
@@ -164,7 +164,9 @@ def test_what_holds_names_rivals_with_a_published_curve_and_who_is_under_trained
 def test_effects_follow_the_results_and_leave_out_what_does_not_apply():
     found = pair({"five_random_starts": [(60, 0), (20, 0)]}, {"five_random_starts": [(99, 0), (20, 0)]})
     text = sentences.effect(found, "five random starts")
-    assert "EP-CNN -20.0 points at ℓ∞ ε = 0.01 (30.0% instead of 50.0%), clear at 2 of 4 strengths" in text
+    assert (
+        "EP-CNN -20.0 points at ℓ∞ ε = 2.55/255 (30.0% instead of 50.0%), clear at 2 of 4 strengths" in text
+    )
     assert "CNN -0.5 points" in text and "clear at 0 of 4" in text and text.startswith("**Five random")
     text = sentences.horizons(pair({"70_steps_attacked_250_predicted": [(140, 0), (20, 0)]}))
     assert "EP-CNN +20.0 points" in text and "; CNN" not in text
@@ -194,7 +196,7 @@ def test_square_with_probabilities_follows_the_results(seen, words):
     found = pair({"Square_probabilities": seen})
     assert words in sentences.square(found)
     kept, line = seen[0][0], cells(figures.square_table(found))[1]
-    assert line[:4] == ["EP-CNN", "ℓ∞ ε = 0.01", "50.0%", f"{kept / N:.1%}"]
+    assert line[:4] == ["EP-CNN", "ℓ∞ ε = 2.55/255", "50.0%", f"{kept / N:.1%}"]
     assert line[4:] == [str(max(kept - 100, 0)), str(max(100 - kept, 0)), str(N)]
 
 
@@ -216,7 +218,7 @@ def test_intervals_shrink_with_the_sample():
 
 def test_whether_samples_tell_networks_apart_depends_on_their_size():
     few, many = figures.separated(200), figures.separated(10_000)
-    assert "apart at ℓ∞ ε = 0.01 (" in few and "not apart at ℓ∞ ε = 0.0314" in few
+    assert "apart at ℓ∞ ε = 2.55/255 (" in few and "not apart at ℓ∞ ε = 8/255" in few
     assert "not apart" not in many and many.count("apart at") == 2
     table = figures.sample_table()
     assert len(cells(table)) == 7 and "on 10,000 images" in table

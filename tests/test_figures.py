@@ -145,7 +145,7 @@ def test_attacked_images_tell_how_many_are_wrong():
     picture = attacked()
     for text in (picture.alt, picture.caption):
         assert "EP-CNN 1 of 3" in text and "CNN 2 of 3" in text
-    assert "ℓ∞ ε = 0.0314" in picture.caption
+    assert "ℓ∞ ε = 8/255" in picture.caption
     assert picture.svg.count("<image ") == 15  # three images; attacked copies and changes of two networks
 
 

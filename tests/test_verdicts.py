@@ -81,7 +81,7 @@ def test_p_values_are_adjusted_for_the_number_of_pairs():
 def test_only_the_epsilon_of_the_largest_published_gap_counts():
     verdict = more_robust([result(150, elsewhere=0)], [result(100, elsewhere=N)], "linf")
     assert verdict.networks == "supported"
-    assert "0.0101" in verdict.sentence and "0.0101" in verdict.overturn
+    assert "2.58/255" in verdict.sentence and "2.58/255" in verdict.overturn
 
 
 @pytest.mark.parametrize(
