@@ -214,9 +214,11 @@ def conventions(net, images, labels, sizes, folder=None, progress=True):
     where memory is short). folder: where finished parts are kept (`parts.in_parts`). Rows: metric "accuracy"
     at every ε of every convention; columns convention, attack, norm, epsilon, attack_steps (queries of
     Square), labels ("true" or "predicted"), random_start (of PGD), predict_steps, order. `correct` has them
-    in the same order; `clean` is by the network's own free phase. Raises InputError for bad input.
+    in the same order; `clean` is by the network's own free phase. Raises InputError for bad input
+    and for logits that attacks cannot use (`suite.check_model`).
     """
     _check(net, images, labels)
+    suite.check_model(AttackedModel(net), images[: max(sizes["batch"], 1)])
     rows, done, seconds = [], [], 0.0  # the corrected convention comes first
     for i, (name, convention, columns, run) in enumerate(_cases(net, sizes)):
         attacked, judge = _models(net, convention)
@@ -226,8 +228,11 @@ def conventions(net, images, labels, sizes, folder=None, progress=True):
             before, after = run(images[part], labels[part], seed=part.start)
             return {"clean": before, "correct": after}
 
+        def running(so_far, largest=sizes["norms"][columns["norm"]][-1]):
+            return f"ε = {largest:.3g}: {so_far['correct'][-1].mean():.3f} right"
+
         place, words = Path(folder) / str(i) if folder else None, f"{name}, {columns['norm']}"
-        outcome, took = in_parts(len(images), batch, compute, words, place, progress)
+        outcome, took = in_parts(len(images), batch, compute, words, place, progress, running)
         done.append(outcome)
         seconds += took
         columns |= {"convention": name, "predict_steps": judge.steps, "order": judge.order}

@@ -15,7 +15,7 @@ import torch
 from eplib.checks import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
-LIBRARIES = ("torch", "torchvision", "torchattacks", "numpy", "scipy", "pandas")
+LIBRARIES = ("torch", "torchvision", "torchattacks", "foolbox", "numpy", "scipy", "pandas")
 
 
 def write(path, content):

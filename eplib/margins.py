@@ -2,7 +2,7 @@
 
 import torch
 
-from eplib import studies
+from eplib import studies, suite
 from eplib.attacks import AttackedModel, fitting, free_memory
 from eplib.checks import check_labels
 from eplib.parts import in_parts
@@ -20,12 +20,13 @@ def margins(net, images, labels, sizes, folder=None, progress=True):
     quartiles), "gradient_norm" and "radius" (the same) with column norm ("linf": of ‖∇m‖₁, "l2": of ‖∇m‖₂),
     and "zero_gradient", the share whose gradient is zero and radius infinite. All with predict_steps and
     order. Arrays: margin, gradient_linf, gradient_l2, float32 [N], of all images. Raises InputError for bad
-    input.
+    input and for logits that attacks cannot use (`suite.check_model`).
     """
     net.check(images)
     check_labels(labels, images, net.classes)
     model = AttackedModel(net)
     batch = fitting(sizes["batch"], model.bytes_an_image(), free_memory(images.device))
+    suite.check_model(model, images[: max(batch, 1)])
 
     def compute(part):
         margin, gradient, right = differentiated(model, images[part], labels[part])

@@ -12,7 +12,7 @@ from torch import nn
 
 from eplib.attacks import ThreatModel, predicted
 from eplib.checks import InputError, check_labels, one_of
-from eplib.suite import check_model, isolated
+from eplib.suite import check_model, check_pixels, isolated
 
 _INIT_STEPS = 50  # of the blending with noise that HopSkipJump starts from, as foolbox does by default
 FAST = {"linf": "fmn", "l2": "ddn"}  # norm: which attack `fast_minimum_norm` is
@@ -114,7 +114,9 @@ class _Counted(nn.Module):
 
 
 def _minimal(model, images, labels, norm, steps, seed, search):
-    """Minimal of what `search(foolbox model, images, labels)` finds for the images that are right."""
+    """Minimal of what `search(foolbox model, images, labels)` finds for the images that are right; refused
+    where it leaves [0, 1].
+    """
     from foolbox import PyTorchModel
 
     if steps < 1:
@@ -133,6 +135,7 @@ def _minimal(model, images, labels, norm, steps, seed, search):
         wrapped = PyTorchModel(counted, bounds=(0, 1), device=images.device)
         with isolated(model, seed), _numpy_seeded(seed):
             candidates = search(wrapped, x, y).detach()
+        check_pixels(candidates, f"the search in {norm}")
         calls = counted.images / len(x)
         found = predicted(model, candidates) != y
         adversarial[right] = torch.where(found[:, None, None, None], candidates, x)

@@ -149,8 +149,8 @@ FIGURES = {
         "ℓ∞ Square, 1,000 iterations",
         {"ep-cnn": dict(model="ep-cnn", **SQUARE), "cnn": CNN | SQUARE} | _adversarial(*EVERY, **SQUARE),
         "The paper's PDF shows the one EP-CNN without a seed and four seeds of the adversarially trained"
-        " CNNs; drawn here are the means of all five runs, but for the EP-CNN at ε = 0.1, where only the one"
-        " without a seed was run.",
+        " CNNs; drawn here are the means of all five runs, but for the EP-CNN at ε = 25.5/255, where only the"
+        " one without a seed was run.",
     ),
     "Adversarial_Accuracy_CNN_CIFAR100": PGD_100,
     "Adversarial_Accuracy_Norm_2_CNN_CIFAR100": PGD_100,

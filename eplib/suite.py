@@ -164,11 +164,7 @@ def checked(model, images, labels, threat, name, steps, seed):
 
 def within(adversarial, images, threat, name):
     """`adversarial` if it keeps to the threat model; otherwise InputError as in `checked`."""
-    if not adversarial.isfinite().all():
-        raise InputError(f"{name} gave pixels that are not finite: do not use its result")
-    low, high = adversarial.min().item(), adversarial.max().item()
-    if low < 0 or high > 1:
-        raise InputError(f"{name} gave pixels from {low:g} to {high:g} outside [0, 1]: do not use its result")
+    check_pixels(adversarial, name)
     distance = threat.distance(adversarial, images).max().item()
     if distance > threat.epsilon * (1 + 1e-4) + 1e-6:
         raise InputError(
@@ -176,6 +172,15 @@ def within(adversarial, images, threat, name):
             f" ε = {threat.epsilon:g} ({threat.norm}): do not use its result"
         )
     return adversarial
+
+
+def check_pixels(adversarial, name):
+    """Raise InputError unless what an attack made of images is finite and in [0, 1]."""
+    if not adversarial.isfinite().all():
+        raise InputError(f"{name} gave pixels that are not finite: do not use its result")
+    low, high = adversarial.min().item(), adversarial.max().item()
+    if low < 0 or high > 1:
+        raise InputError(f"{name} gave pixels from {low:g} to {high:g} outside [0, 1]: do not use its result")
 
 
 @torch.no_grad()

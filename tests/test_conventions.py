@@ -322,6 +322,25 @@ def test_a_study_that_was_stopped_goes_on(smoke, batch, monkeypatch, tmp_path):
     assert (again.correct == fresh.correct).all() and (again.clean == fresh.clean).all()
 
 
+def test_logits_that_attacks_cannot_use_are_refused():
+    for change, message in (
+        (lambda logits: logits.softmax(1), "probabilities"),
+        (lambda logits: logits + torch.rand_like(logits), "deterministic"),
+    ):
+        net, x = planted("linf", 0.05, change)
+        with pytest.raises(InputError, match=message):
+            conventions.conventions(net, x, torch.zeros(3, dtype=torch.int64), SIZES, progress=False)
+
+
+def test_a_study_shows_how_far_it_is(capsys):
+    net, x = planted("linf", 0.05)
+    sizes = SIZES | {"norms": {"linf": [0.02, 0.1]}, "steps": 20, "queries": 1}
+    found = conventions.conventions(net.float(), x.float(), torch.zeros(3, dtype=torch.int64), sizes)
+    said = capsys.readouterr().err
+    assert found.correct[1].mean() == 0 and "ε = 0.1: 0.000 right" in said  # the corrected convention
+    assert f"ε = 0.1: {found.correct[-1].mean():.3f} right" in said
+
+
 def test_bad_input_is_refused(smoke):
     net, x = planted("linf", 0.05)
     y = torch.zeros(3, dtype=torch.int64)

@@ -156,6 +156,20 @@ def test_a_run_that_was_stopped_goes_on(monkeypatch, tmp_path):
     assert all(np.array_equal(again.arrays[k], fresh.arrays[k]) for k in fresh.arrays)
 
 
+def test_logits_that_attacks_cannot_use_are_refused():
+    net = linear()
+    x, y = torch.rand(4, 1, 2, 2).double(), torch.zeros(4, dtype=torch.int64)
+    given = net.forward
+    for change, message in (
+        (lambda logits: logits.softmax(1), "probabilities"),
+        (lambda logits: logits + torch.rand_like(logits), "deterministic"),
+        (lambda logits: logits / 0, "finite"),
+    ):
+        net.forward = lambda images, change=change: change(given(images))
+        with pytest.raises(InputError, match=message):
+            run(net, x, y)
+
+
 def test_bad_input_is_refused():
     net = linear()
     x, y = torch.rand(4, 1, 2, 2).double(), torch.zeros(4, dtype=torch.int64)

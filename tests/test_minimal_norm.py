@@ -252,6 +252,19 @@ def test_networks_are_attacked_unchanged(smoke, kind):
     assert all(p.requires_grad and p.grad is None for p in net.parameters())
 
 
+@pytest.mark.parametrize(
+    "spoil, message",
+    [(lambda x: x + 0.6, "outside"), (lambda x: x - 0.6, "outside"), (lambda x: x * float("nan"), "finite")],
+)
+def test_a_search_that_leaves_the_box_is_refused(linear, monkeypatch, spoil, message):
+    from foolbox.attacks import L2CarliniWagnerAttack
+
+    model, x, y = linear
+    monkeypatch.setattr(L2CarliniWagnerAttack, "run", lambda self, model, x, y: spoil(x))
+    with pytest.raises(InputError, match=f"the search in l2 gave pixels.*{message}"):
+        minimal.carlini_wagner(model, x, y, 1, 3)
+
+
 def test_nothing_is_searched_where_all_are_wrong(linear):
     model, x, y = linear
     wrong = (predicted(model, x) + 1) % 3
