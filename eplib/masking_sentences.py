@@ -72,10 +72,11 @@ def gate(results):
     said = []
     for r in results:
         found = agreement.gate(r)
+        unsettled = len(r.image_ids) - found.n - found.excluded
         said.append(
             f"seed {r.settings['seed']}: median cosine {found.cosine:.6f} over {found.n} images,"
             f" {'passed' if found.passes else 'failed'} ({found.excluded} left out because a clip or arg-max"
-            f" pattern changes within the step, {found.unsettled} because they do not settle)"
+            f" pattern changes within the step, {unsettled} because they do not settle)"
         )
     return Text(
         "**Are the gradients right at all?** In float64, at the settled state, the adjoint is compared with"
