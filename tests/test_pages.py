@@ -64,6 +64,7 @@ def test_page_loads_nothing_from_outside_and_breaks_nowhere(browser, site, page)
 @pytest.mark.parametrize("slug", book.slugs())
 def test_every_figure_is_drawn_with_caption_and_alternative_text(browser, site, slug):
     tab, _, _ = visit(browser, site, f"book/{slug}.html")
+    tab.evaluate("document.querySelectorAll('details').forEach((d) => (d.open = true))")  # folded questions
     figures = tab.locator("figure.eplib")
     assert figures.count() >= 1
     for i in range(figures.count()):
