@@ -3,7 +3,7 @@ follows them goes on.
 """
 
 import numpy as np
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from eplib import agreement, attack_figures, iterations, panels, pictures
 from eplib.checks import InputError
@@ -146,6 +146,7 @@ def ladder(found, page):
         ticks = sorted({t for m in models for t in drawn[m]["attack steps"][0]})
         axes[0].set_xticks(ticks, [f"{t:g}" for t in ticks])
         axes[0].minorticks_off()
+        axes[1].xaxis.set_major_locator(MaxNLocator(integer=True))
         axes[1].legend(frameon=False)
 
     told = "; ".join(
