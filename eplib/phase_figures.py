@@ -8,6 +8,7 @@ from matplotlib import colors
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
 from eplib import curves, panels, phase_verdicts, published, statistics
+from eplib.checks import NORMS
 from eplib.equilibrium_figures import mean_curve
 from eplib.equilibrium_figures import rows as rows_of
 from eplib.masking_verdicts import target
@@ -17,7 +18,6 @@ from eplib.verdicts import nearest
 
 STRENGTHS = 3  # ε that a panel shows at most
 PLAIN = "#444444"  # of what is not attacked
-STEPS = "synchronous free-phase steps before the prediction"
 TICKS = (1, 2, 4, 10, 30, 60, 100, 250)
 BANDS = (
     "Lines are means over seeds, bands reach from the lowest to the highest bound of the seeds' 95 % Wilson"
@@ -44,64 +44,78 @@ def shades(count, name, start):
 
 
 def by_length(results, settling, page):
-    """Accuracy of one network against the steps of its free phase, without an attack and under PGD through
-    those very steps; the published accuracy beside it.
+    """Accuracy of one network against the steps of its free phase, without an attack and under PGD: the
+    published accuracy, ours under the attack through those very steps, and ours under the worst attack of all
+    horizons for each image.
 
     results: of "horizons", one a seed. settling: of "settling", or []. page: the `chapters.Badge` of the
     page.
     """
     theirs, lengths = published.free_step_curve(), sorted(phase_verdicts.own_attacks(results[0]))
     dashed, epsilons = curves.other_images(page), strengths(results[0])
-    lines = {("no attack", PLAIN): [band([_seen(r, epsilons[0], t)[0] for r in results]) for t in lengths]}
-    for epsilon, colour in zip(epsilons, shades(len(epsilons), "Blues", 0.55), strict=True):
-        points = [band([_seen(r, epsilon, t)[1] for r in results]) for t in lengths]
-        lines[f"ℓ2 ε = {epsilon:.3g}", colour] = points
-    worst = [band([_seen(r, epsilons[0], t)[2] for r in results]) for t in lengths]
-    primary = list(lines)[1][1]
+    colour = {"no attack": PLAIN}
+    colour |= zip(map(_strength, epsilons), shades(len(epsilons), "Blues", 0.55), strict=True)
+    views = {}
+    for view, place in (("through the prediction's own steps", 1), ("worst of all attack horizons", 2)):
+        views[view] = {"no attack": _points(results, epsilons[0], lengths, 0)}
+        views[view] |= {_strength(e): _points(results, e, lengths, place) for e in epsilons}
 
     def plot(axes):
-        left, right = axes
-        left.plot(theirs.index, theirs["mean"], color=PLAIN, linewidth=1.8)
-        left.fill_between(theirs.index, theirs["low"], theirs["high"], color=PLAIN, alpha=0.2, linewidth=0)
-        names(left, [("no attack", PLAIN, (theirs.index[-1], theirs["mean"].iloc[-1]))])
-        left.set_title("published, CIFAR-10", fontsize=10, loc="left")
-        if settling:
-            curve = mean_curve(rows_of(settling, "accuracy", order="synchronous"))
-            right.plot(curve.index, curve, "-", color=PLAIN, linewidth=0.9, alpha=0.6)
-        for (_, colour), points in lines.items():
-            line(right, lengths, points, colour, dashed)
-        right.plot(lengths, [p[0] for p in worst], "v", color=primary, markersize=6, zorder=4)
-        ends = [(name, colour, (lengths[-1], points[-1][0])) for (name, colour), points in lines.items()]
-        names(right, ends)
-        right.set_title(f"ours: {page.dataset_name}, {page.scale} scale", fontsize=10, loc="left")
+        line(
+            axes[0],
+            theirs.index,
+            list(zip(*(theirs[c] for c in ("mean", "low", "high")), strict=True)),
+            PLAIN,
+        )
+        names(axes[0], [("no attack", PLAIN, (theirs.index[-1], theirs["mean"].iloc[-1]))])
+        axes[0].set_title("published, CIFAR-10", fontsize=10, loc="left")
+        axes[0].set_ylabel("accuracy")
+        for ax, (view, found) in zip(axes[1:], views.items(), strict=True):
+            if settling:
+                curve = mean_curve(rows_of(settling, "accuracy", order="synchronous"))
+                ax.plot(curve.index, curve, "-", color=PLAIN, linewidth=0.9, alpha=0.6)
+            for name, points in found.items():
+                line(ax, lengths, points, colour[name], dashed, "o")
+            names(ax, [(n, colour[n], (lengths[-1], points[-1][0])) for n, points in found.items()])
+            ax.set_title(f"ours, {view}", fontsize=10, loc="left")
         for ax in axes:
-            steps_axis(ax, (3.5 if ax is left else 0.85 * lengths[0], 290))
-            ax.set(ylim=(0, 1), xlabel=STEPS)
+            steps_axis(ax, (3.5 if ax is axes[0] else 0.85 * lengths[0], 290))
+            ax.set(ylim=(0, 1), xlabel="free-phase steps before the prediction")
             ax.yaxis.set_major_formatter(PercentFormatter(1.0))
-        left.set_ylabel("accuracy")
 
     first = results[0].settings["sizes"]
     caption = (
-        "How to read it: going right, the same network is given longer to settle before it predicts. A curve"
-        " that rises means that settling helps, one that falls that it hurts. Published: the paper's EP-CNN"
-        f" without an attack, mean ± one standard deviation of {int(theirs.seeds.max())} seeds; its attacks"
-        f" were all judged after {theirs.index[-1]} steps. Ours: {page.text}; PGD of {first['steps']} steps"
-        f" with the gradient through the steps of the prediction{stand_ins(results[0])}; triangles: what is"
-        f" left at ε = {epsilons[0]:.3g} when every image counts under the worst of all attack horizons."
-        f" {BANDS}"
+        "How to read it: going right, the same network is given longer to settle before it predicts, all"
+        " layers at once in every step. A curve that rises in the middle and not on the right rises because"
+        " attacks through more steps lead less well, and not because the network withstands more. Left: the"
+        f" paper's EP-CNN without an attack, mean ± one standard deviation of {int(theirs.seeds.max())}"
+        f" seeds; its attacks were all judged after {theirs.index[-1]} steps. Ours: {page.text}; PGD of"
+        f" {first['steps']} steps with the gradient through the prediction's own"
+        f" steps{stand_ins(results[0])}, and for every image the worst of all attacks of the next section,"
+        f" whatever they differentiate through. {BANDS}"
         + (" The thin line has the accuracy after every step on more images." if settling else "")
         + (f" {curves.DASHED}" if dashed else "")
     )
-    told = "; ".join(
-        f"{name} {', '.join(f'{p[0]:.1%} after {t}' for t, p in zip(lengths, points, strict=True))}"
-        for (name, _), points in lines.items()
+    told = " ".join(
+        f"Ours, {view}: "
+        + "; ".join(
+            f"{name} {', '.join(f'{p[0]:.1%} after {t}' for t, p in zip(lengths, points, strict=True))}"
+            for name, points in found.items()
+        )
+        + "."
+        for view, found in views.items()
     )
-    alt = f"Accuracy against free-phase steps. Ours: {told}. Published, no attack: {_published(theirs)}."
-    return draw("fig-phase-length", (1, 2), plot, caption, alt, width=10.4, height=4.0)
+    alt = f"Accuracy against free-phase steps. {told} Published, no attack: {_published(theirs)}."
+    return draw("fig-phase-length", (1, 3), plot, caption, alt, width=12.4, height=4.0)
 
 
-def _seen(result, epsilon, steps):
-    return phase_verdicts.at_length(result, epsilon, steps)
+def _strength(epsilon):
+    return f"{NORMS['l2']} ε = {epsilon:.3g}"
+
+
+def _points(results, epsilon, lengths, place):
+    """[(mean, low, high)] of one of the outcomes of `phase_verdicts.at_length`, for every length."""
+    return [band([phase_verdicts.at_length(r, epsilon, t)[place] for r in results]) for t in lengths]
 
 
 def _published(curve):
@@ -120,10 +134,10 @@ def stand_ins(result):
     return f" ({', '.join(told)})" if told else ""
 
 
-def line(ax, x, points, colour, dashed):
+def line(ax, x, points, colour, dashed=False, marker=None):
     """A curve with its band. points: [(mean, low, high)]."""
     y, low, high = zip(*points, strict=True)
-    ax.plot(x, y, "--" if dashed else "-", marker="o", color=colour, linewidth=1.6, markersize=4)
+    ax.plot(x, y, "--" if dashed else "-", marker=marker, color=colour, linewidth=1.6, markersize=4)
     ax.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
 
 
@@ -173,12 +187,12 @@ def minimal(results, page):
 
     def plot(axes):
         left, right = axes
-        line(left, lengths, clean, PLAIN, dashed)
-        line(left, lengths, square, colour, dashed)
+        line(left, lengths, clean, PLAIN, dashed, "o")
+        line(left, lengths, square, colour, dashed, "o")
         ends = [("no attack", PLAIN, clean[-1][0]), ("Square", colour, square[-1][0])]
         names(left, [(name, ink, (lengths[-1], y)) for name, ink, y in ends])
         steps_axis(left, (0.85 * lengths[0], 1.15 * lengths[-1]))
-        left.set(ylim=(0, 1), xlabel=STEPS, ylabel="accuracy")
+        left.set(ylim=(0, 1), xlabel="free-phase steps before the prediction", ylabel="accuracy")
         left.yaxis.set_major_formatter(PercentFormatter(1.0))
         left.set_title(f"Square, ℓ∞ ε = {255 * sizes['epsilon']:.3g}/255", fontsize=10, loc="left")
         right.set(yscale="log", ylim=(low, high * (high / low) ** 0.12), xlim=(-0.6, len(lengths) - 0.4))
@@ -190,7 +204,7 @@ def minimal(results, page):
             _dots(right, x, found, high, beyond)
         words = [f"{t}\n{_count(found)}\nbroken" for t, found in zip(lengths, norms, strict=True)]
         right.set_xticks(range(len(lengths)), words)
-        right.set_xlabel("synchronous free-phase steps")
+        right.set_xlabel("free-phase steps before the prediction")
         right.set_title("C&W: length of the smallest ℓ2 change found", fontsize=10, loc="left")
 
     caption = (

@@ -6,13 +6,11 @@ import numpy as np
 from matplotlib.ticker import PercentFormatter
 
 from eplib import curves, horizons, panels, published
-from eplib.masking_verdicts import target
-from eplib.phase_figures import PLAIN, band, line, names, shades, stand_ins, steps_axis
+from eplib.phase_figures import PLAIN, band, line, names, shades, stand_ins, steps_axis, strengths
 from eplib.phase_lengths import SETTLED
-from eplib.phase_verdicts import own_attacks
+from eplib.phase_verdicts import at_length, compared, own_attacks
 from eplib.pictures import draw
 from eplib.sentences import Text, table
-from eplib.verdicts import nearest
 
 APART = 0.035  # of the logarithm of steps, between the intervals of neighbouring curves
 
@@ -55,60 +53,90 @@ def _curves(results, epsilon):
 
 def figure(results, page):
     """Accuracy against the steps that the attack's gradient goes through, a curve for every length of the
-    free phase before the prediction; the published curve beside it.
+    free phase before the prediction, published beside ours; at the ε where lengths are compared, and at the
+    largest one shown.
 
     results: of "horizons", one a seed. page: the `chapters.Badge` of the page.
     """
-    first, epsilon = results[0].settings["sizes"], nearest(results[0], target())
-    found, theirs, dashed = _curves(results, epsilon), published_curve(epsilon), curves.other_images(page)
-    colour = dict(zip(found, shades(len(found), "viridis_r", 0.15), strict=True))
+    epsilons, dashed = compared_strengths(results[0]), curves.other_images(page)
+    found = {e: (published_curve(e), _curves(results, e)) for e in epsilons}
+    lengths = list(own_attacks(results[0]))
+    colour = dict(zip(lengths, shades(len(lengths), "viridis_r", 0.15), strict=True))
 
     def plot(axes):
-        left, right = axes
-        points = list(zip(theirs["mean"], theirs["low"], theirs["high"], strict=True))
-        line(left, theirs.index, points, colour.get(SETTLED, PLAIN), False)
-        left.set_title(f"published, CIFAR-10, ℓ2 ε = {theirs.attrs['epsilon']:.3g}", fontsize=10, loc="left")
-        left.annotate(
-            f"predicts after {SETTLED}",
-            (theirs.index[-1], theirs["mean"].iloc[-1]),
-            (6, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=panels.SIZE,
-            color=panels.readable(colour.get(SETTLED, PLAIN)),
-        )
-        for i, (steps, points) in enumerate(found.items()):
-            own = tuple(first["attacked"][own_attacks(results[0])[steps]])
-            _curve(right, points, own, colour[steps], dashed, np.exp(APART * (i - (len(found) - 1) / 2)))
-        ends = {steps: (list(points)[-1][0], list(points.values())[-1][0]) for steps, points in found.items()}
-        names(right, [(f"predicts after {t}", colour[t], end) for t, end in ends.items()])
-        title = f"ours: {page.dataset_name}, {page.scale} scale, ℓ2 ε = {epsilon:.3g}"
-        right.set_title(title, fontsize=10, loc="left")
-        for ax in axes:
+        axes = np.reshape(axes, (-1, 2))
+        for (left, right), (epsilon, (theirs, ours)) in zip(axes, found.items(), strict=True):
+            _published(left, theirs, colour.get(SETTLED, PLAIN))
+            _ours(right, results[0], ours, colour, dashed)
+            title = f"ours: {page.dataset_name}, {page.scale} scale, ℓ2 ε = {epsilon:.3g}"
+            right.set_title(title, fontsize=10, loc="left")
+            left.set_ylabel("accuracy under attack")
+        for ax in axes.flat:
             steps_axis(ax, (3.5, 300))
-            ax.set(ylim=(0, 1), xlabel="free-phase steps that the attack's gradient goes through")
+            ax.set_ylim(0, 1)
             ax.yaxis.set_major_formatter(PercentFormatter(1.0))
-        left.set_ylabel("accuracy under attack")
+        for ax in axes[-1]:
+            ax.set_xlabel("free-phase steps that the attack's gradient goes through")
 
+    seeds = max(int(theirs.seeds.max()) for theirs, _ in found.values())
     caption = (
         "How to read it: the lower a point, the more its attack breaks. A curve is one network that predicts"
         " after the steps its name says; along it the attacker differentiates through more and more steps. A"
         f" ring marks the attack through the prediction's own steps{stand_ins(results[0])}: left of it the"
         " attacker sees less of the free phase than the prediction takes, right of it more. Diamonds: the"
-        f" adjoint at the state after that many steps. PGD of {first['steps']} steps. Published: mean ± one"
-        f" standard deviation of up to {int(theirs.seeds.max())} seeds; images that the attack repairs count"
-        f" as right. Ours: {page.text}; means over seeds, strokes from the lowest to the highest bound of the"
-        " seeds' 95 % Wilson intervals." + (f" {curves.DASHED}" if dashed else "")
+        f" adjoint at the state after that many steps. PGD of {results[0].settings['sizes']['steps']} steps."
+        f" Published: mean ± one standard deviation of up to {seeds} seeds; images that the attack repairs"
+        f" count as right. Ours: {page.text}; means over seeds, strokes from the lowest to the highest bound"
+        " of the seeds' 95 % Wilson intervals." + (f" {curves.DASHED}" if dashed else "")
     )
-    told = "; ".join(
+    told = " ".join(_told(e, *curves_of) for e, curves_of in found.items())
+    alt = f"Accuracy under PGD against the steps of the attack's gradient. {told}"
+    size = dict(width=10.4, height=0.4 + 3.7 * len(found))
+    return draw("fig-phase-horizons", (len(found), 2), plot, caption, alt, **size)
+
+
+def compared_strengths(result):
+    """The ε where lengths are compared, and the largest of `strengths` where that is another."""
+    shown = strengths(result)
+    return list(dict.fromkeys((shown[0], shown[-1])))
+
+
+def _told(epsilon, theirs, ours):
+    """The curves of one ε in words."""
+    mine = "; ".join(
         f"predicted after {steps}, " + ", ".join(f"{y:.1%} by {_said(*a)}" for a, (y, _, _) in points.items())
-        for steps, points in found.items()
+        for steps, points in ours.items()
     )
-    alt = (
-        f"Accuracy under PGD, ℓ2 ε = {epsilon:.3g}, against the steps of the attack's gradient. Ours: {told}."
-        f" Published: {', '.join(f'{m:.1%} through {t:.0f}' for t, m in theirs['mean'].items())}."
+    published_too = ", ".join(f"{mean:.1%} through {t:.0f}" for t, mean in theirs["mean"].items())
+    return (
+        f"Ours at ℓ2 ε = {epsilon:.3g}: {mine}. Published at {theirs.attrs['epsilon']:.3g}: {published_too}."
     )
-    return draw("fig-phase-horizons", (1, 2), plot, caption, alt, width=10.4, height=4.2)
+
+
+def _published(ax, theirs, colour):
+    points = list(zip(theirs["mean"], theirs["low"], theirs["high"], strict=True))
+    line(ax, theirs.index, points, colour, marker="o")
+    ax.annotate(
+        f"predicts after {SETTLED}",
+        (theirs.index[-1], points[-1][0]),
+        (6, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=panels.SIZE,
+        color=panels.readable(colour),
+    )
+    ax.set_title(f"published, CIFAR-10, ℓ2 ε = {theirs.attrs['epsilon']:.3g}", fontsize=10, loc="left")
+
+
+def _ours(ax, result, found, colour, dashed):
+    """The curves of `_curves`, named at their ends."""
+    ends = []
+    for i, (steps, points) in enumerate(found.items()):
+        own = tuple(result.settings["sizes"]["attacked"][own_attacks(result)[steps]])
+        _curve(ax, points, own, colour[steps], dashed, np.exp(APART * (i - (len(found) - 1) / 2)))
+        (last, _), (y, _, _) = list(points.items())[-1]
+        ends.append((f"predicts after {steps}", colour[steps], (last, y)))
+    names(ax, ends)
 
 
 def _curve(ax, points, own, colour, dashed, apart):
@@ -128,14 +156,10 @@ def _said(steps, gradient):
     return horizons.words(steps, gradient)[0]
 
 
-def differences(results):
+def differences(results, epsilon):
     """A table of words: what an attack loses by seeing fewer or more steps than the prediction takes, a line
     for every length that was attacked through its own steps, a column for every attack.
     """
-    sizes, epsilon = results[0].settings["sizes"], nearest(results[0], target())
-    columns = [
-        f"{t} steps" if gradient == "unrolled" else f"{gradient}, {t}" for t, gradient in sizes["attacked"]
-    ]
     lines = []
     for steps, place in own_attacks(results[0]).items():
         right = [under(r, epsilon, steps) for r in results]
@@ -150,30 +174,62 @@ def differences(results):
         " the other attacks leave on the same images, means over seeds. Numbers of steps are of the exact"
         " gradient. Worst: every image under the attack that breaks it."
     )
+    columns = [_said(*a) for a in results[0].settings["sizes"]["attacked"]]
     return table(("predicted after", *columns, "worst"), lines, note)
+
+
+def tables(results):
+    """`differences` at every one of `compared_strengths`."""
+    return [differences(results, epsilon) for epsilon in compared_strengths(results[0])]
 
 
 def words(results):
     """How much an attack loses whose exact gradient sees fewer, or more, steps than the prediction takes."""
-    sizes, epsilon = results[0].settings["sizes"], nearest(results[0], target())
-    found = {"fewer": [], "more": []}
+    told = [f"at ε = {e:.3g}, {_mismatched(results, e)}" for e in compared_strengths(results[0])]
+    return Text(
+        "**Both horizons varied** (ℓ2, exact gradients, beside an attack through the prediction's own"
+        f" steps): {'; '.join(told)}. Points above zero are images that the mismatched attack fails to break;"
+        " below zero it breaks more."
+    )
+
+
+def _mismatched(results, epsilon):
+    sizes, found = results[0].settings["sizes"], {"fewer": [], "more": []}
     for steps, place in own_attacks(results[0]).items():
         left = np.mean([under(r, epsilon, steps).mean(1) for r in results], 0)
         for (through, gradient), y in zip(sizes["attacked"], left, strict=True):
             if gradient == "unrolled" and through != sizes["attacked"][place][0]:
-                side = "fewer" if through < steps else "more"
-                found[side].append((100 * (y - left[place]), through, steps))
+                found["fewer" if through < steps else "more"].append(
+                    (100 * (y - left[place]), through, steps)
+                )
     told = []
     for side, points in found.items():
         if points:
-            (low, _, _), (high, through, steps) = min(points), max(points)
-            span = f"{high:+.1f}" if low == high else f"between {low:+.1f} and {high:+.1f}"
-            told.append(
-                f"one through {side} steps than the prediction takes leaves {span} points (the most through"
-                f" {through} against a prediction after {steps})"
-            )
+            (low, least, after), (high, through, steps) = min(points), max(points)
+            span = f"{high:+.1f} points"
+            if low != high:
+                span = f"from {low:+.1f} points ({least} steps, predicted after {after}) to {high:+.1f}"
+            told.append(f"one through {side} steps leaves {span} ({through} steps, predicted after {steps})")
+    return ", ".join(told)
+
+
+def along(results):
+    """What the longest phase of the verdict keeps more than the shortest, at every measured ε: under the
+    attacks through their own steps, and under the worst of all attacks for each image. Words, no verdict.
+    """
+    short, long = compared(results)
+    told = []
+    for epsilon in results[0].epsilons:
+        sides = {t: [at_length(r, epsilon, t) for r in results] for t in (short, long)}
+        own, worst = (
+            100 * np.mean([a[i].mean() - b[i].mean() for a, b in zip(sides[long], sides[short], strict=True)])
+            for i in (1, 2)
+        )
+        told.append(f"{own:+.1f} and {worst:+.1f} at {epsilon:.3g}")
     return Text(
-        f"**Both horizons varied** (ℓ2 ε = {epsilon:.3g}, exact gradients). Beside an attack through the"
-        f" prediction's own steps, {'; '.join(told)}. Points above zero are images that the mismatched attack"
-        " fails to break; below zero it breaks more."
+        f"**At every strength** (looked at afterwards, so a description and no verdict): points that the"
+        f" network keeps more after {long} steps than after {short}, first under the attacks through their"
+        " own steps and then under the worst attack of all horizons for each image, by ℓ2 ε:"
+        f" {'; '.join(told)}. Where the first number is above the second, part of the lead of the longer"
+        " phase is changes that its own gradient misses and another horizon finds."
     )

@@ -21,14 +21,19 @@ def answer(verdict, results, badge):
     """The answer of the page in one sentence. results: of "horizons", one a seed, that the verdict is on."""
     short, long = phase_verdicts.compared(results)
     epsilon = nearest(results[0], target())
-    left = {
-        t: np.mean([phase_verdicts.at_length(r, epsilon, t)[1].mean() for r in results])
-        for t in (short, long)
-    }
-    beside = f", and {left[short]:.1%} after {short}" if short != long else ""
+    own, worst = (
+        {
+            t: np.mean([phase_verdicts.at_length(r, epsilon, t)[i].mean() for r in results])
+            for t in (short, long)
+        }
+        for i in (1, 2)
+    )
+    beside = f", and {own[short]:.1%} after {short}" if short != long else ""
+    worse = " and ".join(f"{worst[t]:.1%}" for t in dict.fromkeys((long, short)))
+    beside += f" (under the worst attack of all horizons {worse})"
     return Text(
         f"**In one sentence.** Under an attack through its own free phase, a network that is left to settle"
-        f" {WORDS[verdict.networks]}: {left[long]:.1%} of the images after {long} steps{beside}, at ℓ2 ε ="
+        f" {WORDS[verdict.networks]}: {own[long]:.1%} of the images after {long} steps{beside}, at ℓ2 ε ="
         f" {epsilon:.3g} ({badge.dataset_name}, {badge.scale} scale)."
     )
 
@@ -98,7 +103,7 @@ def _mean(results, metric, steps):
 def transfer_words(results):
     """Whether changes found on a shorter free phase break the settled network, in words."""
     told = [
-        f"{broken} of {judged} changes found after {steps} steps"
+        f"{broken} of {judged} from {steps} steps"
         for place, steps in enumerate(results[0].settings["sizes"]["lengths"])
         for judged, broken in [transferred(results, place)]
         if judged
@@ -108,10 +113,35 @@ def transfer_words(results):
             "C&W broke no image that the settled network gets right, so no change can be judged there."
         )
     return Text(
-        f"**Does a change found early break the settled network?** {', '.join(told)} do. C&W stops as soon as"
+        "**Does a change found early break the settled network?** Of the changes that C&W found, these also"
+        f" break it after {SETTLED} steps: {', '.join(told)}. C&W stops as soon as"
         " the network it attacks gives way, so its images lie just beyond that network's boundary, and a"
         " boundary that moves a little in the steps that follow is enough to undo a change. A high share"
         " means that the early boundary is already the settled one where it was crossed."
+    )
+
+
+def search_words(results):
+    """Whether C&W finds fewer changes the longer the free phase, beside what Square leaves, in words."""
+    lengths, found, left = results[0].settings["sizes"]["lengths"], [], []
+    for i in range(len(lengths)):
+        norms = np.concatenate([r.arrays["minimal_norm"][i][r.correct[2 * i]] for r in results])
+        found.append((int(np.isfinite(norms).sum()), len(norms)))
+        left.append(np.mean([r.correct[2 * i + 1].mean() for r in results]))
+    told = ", ".join(f"{a} of {b} after {t} steps" for t, (a, b) in zip(lengths, found, strict=True))
+    first, last = (a / max(b, 1) for a, b in (found[0], found[-1]))
+    fewer = f"after {lengths[-1]} steps than after {lengths[0]}"
+    reading = (
+        f"It finds fewer {fewer}: the longer gradient leads it less well, and what PGD leaves at long phases"
+        " is the more an upper bound."
+        if last < first
+        else f"It does not find fewer {fewer}."
+    )
+    return Text(
+        f"**How well do gradients lead?** Enough change breaks every image, as it can turn it into one of"
+        f" another class; what C&W does not find is a failure of its search. It broke {told}. {reading}"
+        f" Square, which needs no gradient, leaves {left[0]:.1%} after {lengths[0]} steps and"
+        f" {left[-1]:.1%} after {lengths[-1]}."
     )
 
 

@@ -220,15 +220,15 @@ def curve(ax, colour):
 
 
 def test_accuracy_is_drawn_at_every_length_that_was_attacked_through_its_own_steps(axes):
-    left, right = phase_figures.by_length(MATRIX, [], BADGE)
+    left, middle, _ = phase_figures.by_length(MATRIX, [], BADGE)
     theirs = published.free_step_curve()["mean"]
     assert curve(left, phase_figures.PLAIN) == [[t, y] for t, y in theirs.items()]
-    assert curve(right, phase_figures.PLAIN) == [[10, 0.84], [30, 0.9], [60, 0.9], [250, 0.9]]
-    names = {text.get_text(): text.arrowprops["color"] for text in right.texts}
+    assert curve(middle, phase_figures.PLAIN) == [[10, 0.84], [30, 0.9], [60, 0.9], [250, 0.9]]
+    names = {text.get_text(): text.arrowprops["color"] for text in middle.texts}
     assert list(names) == ["no attack", "ℓ2 ε = 0.309", "ℓ2 ε = 0.766"]
-    assert curve(right, names["ℓ2 ε = 0.309"]) == [[10, 0.48], [30, 0.6], [60, 0.6], [250, 0.6]]
-    assert curve(right, names["ℓ2 ε = 0.766"]) == [[10, 0.18], [30, 0.3], [60, 0.3], [250, 0.3]]
-    assert {line.get_linestyle() for line in right.lines if len(line.get_xdata()) == 4} == {"--", "None"}
+    assert curve(middle, names["ℓ2 ε = 0.309"]) == [[10, 0.48], [30, 0.6], [60, 0.6], [250, 0.6]]
+    assert curve(middle, names["ℓ2 ε = 0.766"]) == [[10, 0.18], [30, 0.3], [60, 0.3], [250, 0.3]]
+    assert {line.get_linestyle() for line in middle.lines} == {"--"}
 
 
 def test_bands_reach_over_the_intervals_of_all_seeds(axes):
@@ -237,13 +237,22 @@ def test_bands_reach_over_the_intervals_of_all_seeds(axes):
     assert (mean, low, high) == (0.25, statistics.wilson(20, N)[0], statistics.wilson(30, N)[1])
 
 
-def test_the_worst_over_all_attacks_is_marked_below_the_own_attack(axes):
+def test_the_worst_over_all_attacks_stands_beside_the_own_attack(axes):
     def left(e, attack, t):
         return 25 if attack == (4, "unrolled") else 40
 
-    _, right = phase_figures.by_length([matrix(left)], [], BADGE)
-    (marks,) = [line for line in right.lines if line.get_marker() == "v"]
-    assert list(marks.get_ydata()) == [0.25] * 4 and list(marks.get_xdata()) == [10, 30, 60, 250]
+    _, middle, right = phase_figures.by_length([matrix(left, epsilons=[0.309])], [], BADGE)
+    colour = middle.texts[1].arrowprops["color"]
+    assert [y for _, y in curve(middle, colour)] == [0.4] * 4
+    assert [y for _, y in curve(right, colour)] == [0.25] * 4
+
+
+def test_the_accuracy_after_every_step_is_drawn_where_it_was_measured(axes):
+    table = pd.DataFrame({"metric": "accuracy", "order": "synchronous", "predict_steps": [1, 10, 250]})
+    settling = SimpleNamespace(table=table.assign(value=[0.1, 0.7, 0.8]))
+    _, middle, right = phase_figures.by_length(MATRIX, [settling], BADGE)
+    for ax in (middle, right):
+        assert [list(v) for v in ax.lines[0].get_data()] == [[1, 10, 250], [0.1, 0.7, 0.8]]
 
 
 def test_at_most_three_strengths_are_drawn_from_the_compared_one_on():
@@ -258,21 +267,25 @@ def test_a_stand_in_for_the_own_attack_is_named():
     assert phase_figures.stand_ins(exact) == ""
 
 
-def test_both_horizons_are_drawn_and_the_own_attack_is_ringed(axes):
-    left, right = phase_horizons.figure(MATRIX, BADGE)
-    theirs = phase_horizons.published_curve(0.309)
-    assert curve(left, left.lines[0].get_color()) == [[t, y] for t, y in theirs["mean"].items()]
-    names = {text.get_text(): text.arrowprops["color"] for text in right.texts}
-    assert set(names) == {f"predicts after {t}" for t in (10, 30, 60, 250)}
-    for steps, at in ((10, 10), (30, 29), (60, 60)):
-        found = curve(right, names[f"predicts after {steps}"])
-        expected = [uneven(0.309, (t, "unrolled"), steps) / 100 for t in (4, 10, 29, 60)]
-        assert found == [[t, y] for t, y in zip((4, 10, 29, 60), expected, strict=True)]
-        rings = [line for line in right.lines if line.get_markerfacecolor() == "none"]
-        (ring,) = [line for line in rings if line.get_color() == names[f"predicts after {steps}"]]
-        assert list(ring.get_xdata()) == [at] and ring.get_ydata()[0] == min(expected)
-    diamonds = [line for line in right.lines if line.get_marker() == "D"]
-    assert len(diamonds) == 4 and all(list(d.get_xdata()) == [250] for d in diamonds)
+def test_both_horizons_are_drawn_at_two_strengths_and_the_own_attack_is_ringed(axes):
+    for (left, right), epsilon in zip(phase_horizons.figure(MATRIX, BADGE), EPSILONS, strict=True):
+        theirs = phase_horizons.published_curve(epsilon)
+        assert curve(left, left.lines[0].get_color()) == [[t, y] for t, y in theirs["mean"].items()]
+        names = {text.get_text(): text.arrowprops["color"] for text in right.texts}
+        assert set(names) == {f"predicts after {t}" for t in (10, 30, 60, 250)}
+        for steps, at in ((10, 10), (30, 29), (60, 60)):
+            expected = [uneven(epsilon, (t, "unrolled"), steps) / 100 for t in (4, 10, 29, 60)]
+            found = curve(right, names[f"predicts after {steps}"])
+            assert found == [[t, y] for t, y in zip((4, 10, 29, 60), expected, strict=True)]
+            rings = [line for line in right.lines if line.get_markerfacecolor() == "none"]
+            (ring,) = [line for line in rings if line.get_color() == names[f"predicts after {steps}"]]
+            assert list(ring.get_xdata()) == [at] and ring.get_ydata()[0] == min(expected)
+        diamonds = [line for line in right.lines if line.get_marker() == "D"]
+        assert len(diamonds) == 4 and all(list(d.get_xdata()) == [250] for d in diamonds)
+
+
+def test_one_strength_is_drawn_once(axes):
+    assert len(phase_horizons.figure([matrix(uneven, epsilons=[0.309])], BADGE)) == 2
 
 
 def test_the_published_curve_has_the_most_images_of_every_horizon():
@@ -284,27 +297,32 @@ def test_the_published_curve_has_the_most_images_of_every_horizon():
 
 
 def test_the_table_says_what_each_attack_leaves_beside_the_own_one():
-    lines = told(phase_horizons.differences(MATRIX))
+    lines = told(phase_horizons.differences(MATRIX, 0.309))
     assert [line[0] for line in lines] == ["10 steps", "30 steps", "60 steps", "250 steps"]
     assert lines[0][1:] == ["+3.0", "[48.0 %]", "+4.0", "+6.0", "+11.0", "+0.0"]
     assert lines[3][5] == "[60.0 %]" and lines[3][1] == "+14.0"
     worse = matrix(lambda e, attack, t: 20 if attack == (4, "unrolled") else 50)
-    assert told(phase_horizons.differences([worse]))[1][1:] == [
-        "-30.0",
-        "+0.0",
-        "[50.0 %]",
-        *["+0.0"] * 2,
-        "-30.0",
-    ]
+    cells = told(phase_horizons.differences([worse], 0.766))[1][1:]
+    assert cells == ["-30.0", "+0.0", "[50.0 %]", "+0.0", "+0.0", "-30.0"]
+    assert [told(t)[0][2] for t in phase_horizons.tables(MATRIX)] == ["[48.0 %]", "[18.0 %]"]
 
 
 def test_what_a_mismatched_attack_loses_is_told_in_both_directions():
     words = phase_horizons.words(MATRIX)
-    assert "through fewer steps than the prediction takes leaves between +3.0 and +14.0 points" in words
-    assert "(the most through 4 against a prediction after 250)" in words
-    assert "through more steps than the prediction takes leaves between +2.0 and +6.0 points" in words
-    better = matrix(lambda e, attack, t: 50 - (5 if attack[0] == 60 else 0))
-    assert "than the prediction takes leaves between -5.0 and +0.0 points" in phase_horizons.words([better])
+    assert "at ε = 0.309, one through fewer steps leaves from +3.0 points (" in words
+    assert "to +14.0 (4 steps, predicted after 250)" in words
+    assert "to +6.0 (60 steps, predicted after 10); at ε = 0.766" in words
+    better = matrix(lambda e, attack, t: 50 - (5 if attack[0] == 60 else 0), epsilons=[0.309])
+    words = phase_horizons.words([better])
+    assert "fewer steps leaves from -5.0 points (60 steps, predicted after 250) to +" in words
+
+
+def test_what_the_longer_phase_keeps_is_told_at_every_strength_for_both_countings():
+    def left(e, attack, t):
+        own = {10: 20, 250: 50 if e == 0.766 else 30}.get(t, 40)
+        return own if attack[0] in (10, 250) else 25 if t == 250 and attack[0] == 4 else 60
+
+    assert "+10.0 and +5.0 at 0.309; +30.0 and +5.0 at 0.766" in phase_horizons.along([matrix(left)])
 
 
 INF = np.inf
@@ -350,8 +368,19 @@ def test_the_table_of_lengths_has_what_was_measured():
 
 def test_transfers_are_counted_over_all_seeds():
     words = phase_sentences.transfer_words(LENGTHS)
-    assert "10 of 20 changes found after 4 steps, 16 of 32 changes found after 10 steps, 0 of 20" in words
+    assert "break it after 250 steps: 10 of 20 from 4 steps, 16 of 32 from 10 steps, 0 of 20 from 60" in words
     assert "29 steps" not in words
+
+
+def test_whether_the_search_fails_more_at_long_phases_follows_the_numbers():
+    words = phase_sentences.search_words(LENGTHS)
+    assert (
+        "It broke 20 of 20 after 4 steps, 32 of 32 after 10 steps, 0 of 36 after 29 steps, 20 of 40" in words
+    )
+    assert "It finds fewer after 60 steps than after 4: " in words
+    assert "leaves 25.0% after 4 steps and 50.0% after 60" in words
+    alike = [measured_lengths((10,) * 2, (5,) * 2, NORMS[:2], [np.zeros(20)] * 2, lengths=(4, 10))]
+    assert "It does not find fewer after 10 steps than after 4." in phase_sentences.search_words(alike)
 
 
 def test_what_a_gradient_costs_is_a_ratio_of_the_longest_to_the_shortest():
@@ -367,13 +396,11 @@ def test_the_answer_follows_the_verdict(counts, said):
     results = [by_length({10: counts[0], 250: counts[1]})]
     answer = phase_sentences.answer(phase_verdicts.settling_adds_robustness(results), results, BADGE)
     assert f"left to settle {said}" in answer and answer.startswith("**In one sentence.**")
-    assert (
-        f"{counts[1]}.0% of the images after 250 steps, and {counts[0]}.0% after 10, at ℓ2 ε = 0.309"
-        in answer
-    )
+    assert f"{counts[1]}.0% of the images after 250 steps, and {counts[0]}.0% after 10 (under" in answer
+    assert f"worst attack of all horizons {counts[1]}.0% and {counts[0]}.0%), at ℓ2 ε = 0.309 (" in answer
     alone = [by_length({250: 40}, clean=lambda t: 90 if t == 250 else 50)]
     answer = phase_sentences.answer(phase_verdicts.settling_adds_robustness(alone), alone, BADGE)
-    assert "is not shown" in answer and "40.0% of the images after 250 steps, at" in answer
+    assert "is not shown" in answer and "40.0% of the images after 250 steps (under the worst" in answer
 
 
 def test_the_question_has_the_published_numbers():
