@@ -171,8 +171,8 @@ def steadier(ep_results, rival_results, rival):
         networks = "supported" if max(ahead) < 0 else "contradicted"
     ep, other = (np.mean([pair[i].mean() for pair in pairs]) for i in (0, 1))
     sentence = (
-        f"For these networks: {networks}. {behind}{' ' if behind else ''}From frame to frame the EP-CNN's"
-        f" prediction changes in {ep:.2%} of the cases and the {rival}'s in {other:.2%}, over"
+        f"For these networks: {networks}. {behind}{' ' if behind else ''}From frame to frame the prediction"
+        f" changes in {ep:.2%} of the cases for the EP-CNN and in {other:.2%} for the {rival}, over"
         f" {len(pairs[0][0])} images ({_seeds(p_values)} {max(p_values):.2g})."
     )
     return Verdict(

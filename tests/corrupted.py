@@ -5,6 +5,7 @@ import pandas as pd
 import torch
 
 from eplib.corruption_measurements import NONE, TYPES
+from eplib.corruption_scores import interval
 from eplib.results import Result
 from eplib.studies import share
 
@@ -60,7 +61,9 @@ def flipping(model, probability, seed=11, n=40, clean=0.9):
     flips = np.clip(probability * (1 + 0.5 * np.sin(np.arange(n)))[None] + 0.01 * np.arange(4)[:, None], 0, 1)
     rows = [{"corruption": NONE, "severity": 0} | share("accuracy", torch.arange(n) < round(clean * n))]
     for name, line in zip(names, flips, strict=True):
-        rows.append({"corruption": name, "metric": "flip", "value": line.mean(), "n": n})
+        value, low, high = interval(line)
+        score = {"metric": "flip", "value": value, "low": low, "high": high, "n": n}
+        rows.append({"corruption": name} | score)
     settings = {
         "measurement": "flips",
         "model": model,
