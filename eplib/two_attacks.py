@@ -137,6 +137,7 @@ def question(label, shown, found, badge):
         drawn = ""
     else:
         on_one = " ".join(_compared(model, copy) for model, copy in shown.made.items())
+        on_one = f"On the image below, {on_one}"
         drawn = figure(label, shown, badge)._repr_html_()
     return Html(
         '<details class="eplib-question"><summary>PGD and C&amp;W both break images. Do they test the same'
@@ -156,7 +157,7 @@ def _compared(model, copy):
     (_, _, high, long), (_, _, low, short) = copy["PGD"], copy["C&W"]
     changed = copy["PGD"][1] != copy["image"][1]
     return (
-        f"On the image below PGD takes the loss of the {name(model)} to {high:.3g} with a change of ℓ2 length"
+        f"PGD takes the loss of the {name(model)} to {high:.3g} with a change of ℓ2 length"
         f" {long:.3g}, which {'changes' if changed else 'does not change'} the class; C&W changes the class"
         f" with {short:.3g}, at a loss of {low:.3g}."
     )
