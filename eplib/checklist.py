@@ -6,6 +6,7 @@ run is a fail.
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from eplib import black_box, iterations, losses, masking_verdicts, suite
 from eplib.checks import NORMS
@@ -111,7 +112,8 @@ def _kept_to(own):
     low, high, far = (_values(sane, m) for m in ("pixel_low", "pixel_high", "distance"))
     if not (low and high and far):
         return None
-    labels = {label for r in attacked for label in r.table.get("labels", []) if isinstance(label, str)}
+    # a column of "true" alone is read as a truth value
+    labels = {str(label).lower() for r in attacked for label in r.table.get("labels", pd.Series()).dropna()}
     passed = min(v for v, _ in low) >= 0 and max(v for v, _ in high) <= 1
     passed = passed and max(v for v, _ in far) <= 1 + 1e-4 and labels <= {"true"}
     words = f"pixels from {min(low)[0]:.3g} to {max(high)[0]:.3g}, at most {max(far)[0]:.5f} ε away"

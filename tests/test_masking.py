@@ -135,6 +135,14 @@ def test_lines_of_sanity_flip_with_their_numbers(letter, good, bad):
     assert not line(letter, sanity=[good, bad]).passed  # it must hold for every seed
 
 
+def test_an_attack_without_true_labels_fails():
+    attacked = attack("pgd-linf", 70, 30)
+    good = line("A", sanity=[sanity()], pgd_linf=[attacked])
+    attacked.table["labels"] = "predicted"
+    bad = line("A", sanity=[sanity()], pgd_linf=[attacked])
+    assert good.passed and "true" in good.evidence and not bad.passed and "predicted" in bad.evidence
+
+
 def test_lines_of_effort_flip_with_their_numbers():
     assert line("E", adaptive=[adaptive(60, 56)]).passed and not line("E", adaptive=[adaptive(60, 50)]).passed
     assert line("F", horizons=[horizons(60, 58)]).passed and not line("F", horizons=[horizons(60, 50)]).passed
@@ -185,7 +193,7 @@ def test_iterations_must_flatten_and_be_in_order():
 def attack(measurement, *left, model="ep-cnn", norm="linf", epsilons=(0.01, 0.0464), **sizes):
     sizes = {"norm": norm, "epsilons": list(epsilons)} | sizes
     correct = [first(count) for count in left]
-    return result(measurement, [{"metric": "accuracy", "labels": "true"}], correct, model, sizes=sizes)
+    return result(measurement, [{"metric": "accuracy", "labels": True}], correct, model, sizes=sizes)
 
 
 def test_lines_about_other_attackers():
