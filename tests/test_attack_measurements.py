@@ -7,6 +7,7 @@ from eplib import checkpoints, data, measurements, results, scales, suite, union
 from eplib.attack_measurements import MEASURED
 from eplib.attacks import AttackedModel
 from eplib.checks import InputError, Interrupted
+from eplib.corruption_measurements import CORRUPTED
 
 ALONE = [name for name in MEASURED if name != "transfer"]
 FREE_PHASES = ("horizons", "phase-lengths", "gradients")  # what is measured of energy-based networks only
@@ -134,7 +135,7 @@ def test_other_strengths_are_taken_where_there_is_one_list_of_them(smoke):
 
 def test_sizes_of_every_scale_are_complete():
     for size in scales.SCALES.values():
-        assert set(size.attacks) == set(MEASURED)
+        assert set(size.attacks) == {*MEASURED, *CORRUPTED}
         for sizes in size.attacks.values():
             assert sizes["images"] >= 1 and sizes["batch"] >= 1
             assert list(sizes.get("epsilons", ())) == sorted(sizes.get("epsilons", ()))
