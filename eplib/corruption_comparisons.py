@@ -70,7 +70,7 @@ def effective(found, badge):
     )
     caption = (
         f"How to read it: one point a model, mean over its seeds, the standard 15 corruptions at all"
-        f" severities; both axes are stretched like logits. {line} {badge.text}; {source(found)};"
+        f" severities; both axes are stretched like logits. {line} {badge.text};"
         f" {phase_words(found)}. {attack_figures.fewer(found, badge)}"
     ).strip()
     alt = f"Corruption accuracy against clean accuracy. {told}."

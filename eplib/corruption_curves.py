@@ -1,9 +1,11 @@
 """Accuracy against severity as curves, the paper's and ours, and how pages write corruptions and images."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from eplib import chapters, curves, published, published_curves, statistics
 from eplib import corruption_scores as scores
-from eplib import curves, published, published_curves, statistics
 from eplib.corruptions import CIFAR_C, COLOURED
 from eplib.panels import Curve
 
@@ -13,6 +15,12 @@ GREY_DATASETS = ("sample", "fashion-mnist")
 SPELLED = {  # names that their authors misspelt, and one that is long
     "transverse_chromatic_abberation": "chromatic aberration",
     "cocentric_sine_waves": "concentric sine waves",
+}
+PROTOCOLS = {
+    "corruptions": "CIFAR-10-C",
+    "corruptions-settled": "CIFAR-10-C",
+    "corruptions-beyond": "C-bar and 3D-corruption",
+    "flips": "CIFAR-10-P",
 }
 COLOUR_NOTE = "* makes colours of these images, which are grey."
 
@@ -75,14 +83,31 @@ def of_published():
     return drawn
 
 
+@dataclass(frozen=True)
+class CorruptionBadge(chapters.Badge):
+    """A badge that also says where the corrupted images come from."""
+
+    source: str
+
+    @property
+    def text(self):
+        return f"{super().text}; {self.source}"
+
+
+def badge(found):
+    """The `CorruptionBadge` of {model: [Result]} of one measurement."""
+    plain = chapters.badge(found)
+    return CorruptionBadge(plain.dataset, plain.scale, plain.n, plain.seeds, source(found))
+
+
 def source(found):
     """Which corrupted images were looked at, from {model: [Result]}: made here, or the official arrays."""
-    kinds = {r.settings["sizes"]["source"] for results in found.values() for r in results}
+    every = [r.settings for results in found.values() for r in results]
     told = {
-        "regenerated": "images by the CIFAR-10-C protocol, regenerated",
+        "regenerated": f"images by the {PROTOCOLS[every[0]['measurement']]} protocol, regenerated",
         "official": "the official CIFAR-10-C arrays",
     }
-    return " and ".join(told[k] for k in sorted(kinds))
+    return " and ".join(told[k] for k in sorted({s["sizes"]["source"] for s in every}))
 
 
 def phase_words(found):

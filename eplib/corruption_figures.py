@@ -17,7 +17,6 @@ from eplib.corruption_curves import (
     of_results,
     phase_words,
     published_surfaces,
-    source,
     words,
 )
 from eplib.corruptions import CIFAR_C
@@ -92,7 +91,7 @@ def _caption(found, badge, dashed):
         " corruption; panels have different ranges, but the two of one corruption share theirs. Published"
         f" (CIFAR-10): mean ± one standard deviation of {seeds} seeds, 10,000 images; the EP-CNN after 29"
         " free-phase steps; frost is not in the figure. Ours:",
-        f"{badge.text}; {source(found)}; {phase_words(found)}; means over seeds, bands from the lowest to the"
+        f"{badge.text}; {phase_words(found)}; means over seeds, bands from the lowest to the"
         " highest bound of the seeds' 95 % Wilson intervals.",
         attack_figures.fewer({m: found[m] for m in DRAWN if m in found}, badge),
         curves.DASHED if dashed else "",
@@ -202,7 +201,7 @@ def means(found, badge):
     caption = (
         "How to read it: left the mean over the 18 corruptions of the paper's figure at each severity, right"
         " the mean over severities of each family. Published above, ours below"
-        f" ({badge.text}; {source(found)}; {phase_words(found)})."
+        f" ({badge.text}; {phase_words(found)})."
         f" {attack_figures.fewer({m: found[m] for m in ours}, badge)} {curves.DASHED if dashed else ''}"
     ).strip()
     alt = f"Mean accuracy under corruption, over all severities: {told}."

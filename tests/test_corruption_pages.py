@@ -16,9 +16,9 @@ from eplib import corruption_figures as figures
 from eplib import corruption_images, data, published
 from eplib import corruption_scores as scores
 from eplib import corruption_sentences as sentences
-from eplib.chapters import Badge, Shown
+from eplib.chapters import Shown
 from eplib.checks import InputError
-from eplib.corruption_curves import of_published, of_results, words
+from eplib.corruption_curves import CorruptionBadge, badge, of_published, of_results, words
 from eplib.corruptions import CIFAR_C, corrupt
 from eplib.toggles import Toggle
 
@@ -31,7 +31,8 @@ STARTS = {
     "twin-bptt": 0.83,
     "mixer": 0.65,
 }
-PAGE = Badge("sample", "quick", 100, (11,))
+HOW = "images by the CIFAR-10-C protocol, regenerated"
+PAGE = CorruptionBadge("sample", "quick", 100, (11,), HOW)
 LENGTHS = {OWN: 0.6, PUBLISHED: 0.5, SETTLED: 0.55}
 
 
@@ -143,7 +144,9 @@ def test_our_bands_reach_over_all_seeds():
 
 def test_our_curves_are_solid_where_the_images_are_the_paper_s(on_axes, few):
     cifar = stored(models=["ep-cnn", "cnn"], dataset="cifar10")
-    toggle = figures.beside(cifar, Badge("cifar10", "cpu", 100, (11,)))
+    toggle = figures.beside(
+        cifar, CorruptionBadge("cifar10", "cpu", 100, (11,), "the official CIFAR-10-C arrays")
+    )
     ours = np.ravel(toggle.views["ours"])
     assert {line.get_linestyle() for ax in ours for line in ax.lines} == {"-"}
     assert not any("*" in ax.get_title(loc="left") for ax in ours)
@@ -320,6 +323,17 @@ def test_the_published_claim_is_computed_from_the_published_rows():
     gap = (ep - trained).groupby("severity").mean() * 100
     assert f"{gap[1]:+.1f} points at severity 1 and {gap[5]:+.1f} points at severity 5" in said
     assert "has 63.8% under noise where the EP-CNN has 78.4%, and 77.5% against 75.5%" in said
+
+
+def test_the_badge_says_where_the_corrupted_images_come_from(found, beyond, flipped):
+    assert badge(found) == CorruptionBadge("sample", "quick", 100, (11,), HOW)
+    assert f"n = 100 test images, seed 11; {HOW}" in badge(found)._repr_html_()
+    assert badge(beyond).source == "images by the C-bar and 3D-corruption protocol, regenerated"
+    assert badge(flipped).text.endswith(
+        "n = 40 test images, seed 11; images by the CIFAR-10-P protocol, regenerated"
+    )
+    official = stored(models=["ep-cnn", "cnn"], source="official", dataset="cifar10")
+    assert badge(official).text.startswith("CIFAR-10, quick scale") and "official" in badge(official).text
 
 
 def test_the_answer_has_the_word_of_every_rival(found):
