@@ -106,7 +106,7 @@ def by_length(results, settling, page):
         for view, found in views.items()
     )
     alt = f"Accuracy against free-phase steps. {told} Published, no attack: {_published(theirs)}."
-    return draw("fig-phase-length", (1, 3), plot, caption, alt, width=12.4, height=4.0)
+    return draw("fig-phase-length", (1, 3), plot, caption, alt, width=11.6, height=3.9)
 
 
 def _strength(epsilon):
