@@ -15,11 +15,11 @@ const STYLE = `
   background: transparent; border: 1px solid #888; border-radius: 4px; padding: .15em .5em; }
 .eplib-horizons input[type=number] { width: 6em; }
 .eplib-horizons button { cursor: pointer; }
-.eplib-horizons table { width: 100%; max-width: 40em; table-layout: fixed; border-collapse: separate;
-  border-spacing: 2px; margin: 0; font-size: .95em; }
+.eplib-horizons table { width: 100%; max-width: 42em; table-layout: fixed !important; margin: 0;
+  border-collapse: separate; border-spacing: 2px; font-size: .95em; } /* the book's outputs set the layout too */
 .eplib-horizons th, .eplib-horizons td { padding: .3em 0; border: 0; font-weight: 400; text-align: center;
   overflow-wrap: anywhere; }
-.eplib-horizons tr > :first-child { width: 6em; padding-right: .4em; text-align: right; line-height: 1.15; }
+.eplib-horizons tr > :first-child { width: 6.4em; padding-right: .4em; text-align: right; line-height: 1.15; }
 .eplib-horizons td { cursor: pointer; border-radius: 3px; }
 .eplib-horizons td[aria-selected=true] { box-shadow: 0 0 0 3px ${MARK}; font-weight: 700; }
 .eplib-horizons td:focus-visible { outline: 2px dashed ${MARK}; outline-offset: 4px; }
@@ -182,7 +182,7 @@ function horizonsExplorer(root, data, ask) {
   }
 
   function number(count) {
-    return `${count} of ${data.count} (${Math.round((100 * count) / data.count)} %)`;
+    return `${count} of ${data.count} (${Math.round((100 * count) / data.count)}\u00a0%)`;
   }
 
   // An image as it is, attacked, and the change, grey where there is none. draw(behind): says whether it is

@@ -232,7 +232,7 @@ def test_it_opens_at_the_widest_gap_and_tells_every_cell(opened, given):
         ):
             assert cell.inner_text() == str(round(20 * count))
             label = cell.get_attribute("aria-label")
-            assert label.endswith(f"after {prediction['long']}: {count} of 5 ({20 * count} %)")
+            assert label.endswith(f"after {prediction['long']}: {count} of 5 ({20 * count}\u00a0%)")
     said = explorer.locator("[aria-live]").inner_text()
     assert f"ε = {given['epsilons'][e]}, {given['attacks'][a]['long']}, predicted after" in said
     assert f"Under the worst of all attacks {given['worst'][e][p]} of 5" in said
