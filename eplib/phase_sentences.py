@@ -7,7 +7,7 @@ from eplib.masking_verdicts import target
 from eplib.phase_horizons import published_curve
 from eplib.phase_lengths import NOT_JUDGED, SETTLED
 from eplib.sentences import Text, table
-from eplib.verdicts import nearest
+from eplib.verdicts import LEVEL, nearest
 
 WORDS = {
     "supported": "keeps more images right than the same network asked early",
@@ -122,24 +122,33 @@ def transfer_words(results):
 
 
 def search_words(results):
-    """Whether C&W finds fewer changes the longer the free phase, beside what Square leaves, in words."""
+    """Whether C&W finds fewer changes the longer the free phase, on the same images, and what Square leaves,
+    in words.
+    """
     lengths, found, left = results[0].settings["sizes"]["lengths"], [], []
     for i in range(len(lengths)):
         norms = np.concatenate([r.arrays["minimal_norm"][i][r.correct[2 * i]] for r in results])
         found.append((int(np.isfinite(norms).sum()), len(norms)))
         left.append(np.mean([r.correct[2 * i + 1].mean() for r in results]))
     told = ", ".join(f"{a} of {b} after {t} steps" for t, (a, b) in zip(lengths, found, strict=True))
-    first, last = (a / max(b, 1) for a, b in (found[0], found[-1]))
-    fewer = f"after {lengths[-1]} steps than after {lengths[0]}"
-    reading = (
-        f"It finds fewer {fewer}: the longer gradient leads it less well, and what PGD leaves at long phases"
-        " is the more an upper bound."
-        if last < first
-        else f"It does not find fewer {fewer}."
+    right, broken = (
+        [np.concatenate([of(r.arrays["minimal_norm"][place]) for r in results]) for place in (0, -1)]
+        for of in (lambda norms: norms > 0, np.isfinite)
     )
+    early, late = (b[right[0] & right[1]] for b in broken)
+    compared = (
+        f"Of the {len(early)} that are right after {lengths[0]} and after {lengths[-1]} steps it broke"
+        f" {early.sum()} and {late.sum()} (exact McNemar p {statistics.mcnemar(early, late):.2g}, all seeds"
+        " together)."
+    )
+    if late.sum() < early.sum() and statistics.mcnemar(early, late) < LEVEL:
+        compared += (
+            " The longer gradient leads it less well, so what PGD leaves at long phases is the more an upper"
+            " bound."
+        )
     return Text(
         f"**How well do gradients lead?** Enough change breaks every image, as it can turn it into one of"
-        f" another class; what C&W does not find is a failure of its search. It broke {told}. {reading}"
+        f" another class; what C&W does not find is a failure of its search. It broke {told}. {compared}"
         f" Square, which needs no gradient, leaves {left[0]:.1%} after {lengths[0]} steps and"
         f" {left[-1]:.1%} after {lengths[-1]}."
     )

@@ -377,10 +377,16 @@ def test_whether_the_search_fails_more_at_long_phases_follows_the_numbers():
     assert (
         "It broke 20 of 20 after 4 steps, 32 of 32 after 10 steps, 0 of 36 after 29 steps, 20 of 40" in words
     )
-    assert "It finds fewer after 60 steps than after 4: " in words
+    p = statistics.mcnemar(np.arange(20) < 20, np.arange(20) >= 10)  # five broken of the ten right, twice
+    assert f"right after 4 and after 60 steps it broke 20 and 10 (exact McNemar p {p:.2g}, all" in words
+    assert "The longer gradient leads it less well" in words
     assert "leaves 25.0% after 4 steps and 50.0% after 60" in words
-    alike = [measured_lengths((10,) * 2, (5,) * 2, NORMS[:2], [np.zeros(20)] * 2, lengths=(4, 10))]
-    assert "It does not find fewer after 10 steps than after 4." in phase_sentences.search_words(alike)
+    few = measured_lengths((10,) * 2, (5,) * 2, [NORMS[0], NORMS[3]], [np.zeros(20)] * 2, lengths=(4, 10))
+    said = phase_sentences.search_words([few])  # five of ten are lost, p = 0.0625
+    assert "it broke 10 and 5 (exact McNemar p 0.062" in said and "less well" not in said
+    turned = measured_lengths((20,) * 2, (5,) * 2, [NORMS[3], NORMS[0]], [np.zeros(20)] * 2, lengths=(4, 10))
+    assert "it broke 10 and 20" in phase_sentences.search_words([turned])
+    assert "less well" not in phase_sentences.search_words([turned])
 
 
 def test_what_a_gradient_costs_is_a_ratio_of_the_longest_to_the_shortest():
