@@ -70,7 +70,7 @@ def page_data(result, images, labels, classes):
 
 def _predictions(steps, own, order):
     found = [(str(t), f"{t} synchronous steps") for t in steps]
-    found += [("own", f"its own {own} {order} steps"), ("conv.", "the state has converged")]
+    found += [("own", f"its own {own} {order} steps"), ("rest", "the state has converged")]
     return [{"short": short, "long": long} for short, long in found]
 
 

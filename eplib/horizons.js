@@ -16,9 +16,10 @@ const STYLE = `
 .eplib-horizons input[type=number] { width: 6em; }
 .eplib-horizons button { cursor: pointer; }
 .eplib-horizons table { width: 100%; max-width: 42em; table-layout: fixed !important; margin: 0;
-  border-collapse: separate; border-spacing: 2px; font-size: .95em; } /* the book's outputs set the layout too */
+  border-collapse: separate; border-spacing: 2px; font-size: .95em; } /* outputs in the book set the layout */
 .eplib-horizons th, .eplib-horizons td { padding: .3em 0; border: 0; font-weight: 400; text-align: center;
   overflow-wrap: anywhere; }
+.eplib-horizons thead th { font-size: .9em; }
 .eplib-horizons tr > :first-child { width: 6.4em; padding-right: .4em; text-align: right; line-height: 1.15; }
 .eplib-horizons td { cursor: pointer; border-radius: 3px; }
 .eplib-horizons td[aria-selected=true] { box-shadow: 0 0 0 3px ${MARK}; font-weight: 700; }
@@ -72,8 +73,8 @@ function horizonsExplorer(root, data, ask) {
   root.classList.add("eplib-horizons");
   root.append(make("style", {}, STYLE), make("form", { onsubmit: (event) => event.preventDefault() },
     controls,
-    make("small", {}, "Lines: gradient of the attack. Columns: free-phase steps before the prediction."
-      + ` Cells: per cent right of ${data.count} images.`),
+    make("small", {}, "Lines: gradient of the attack. Columns: free-phase steps before the prediction (own:"
+      + ` the network's own; rest: converged). Cells: per cent right of ${data.count} images.`),
     grid, said,
     make("small", {}, "Below, an image a column: its class; as it is, and the answer; as attacked, and the"
       + " answer; the change and its largest value (grey: no change, all on one scale)."),
