@@ -40,8 +40,9 @@ def attacks_of(net):
 
 
 def found(net, images, steps, seed):
-    """(separated bool [N], {name: bool [N]}): where the read-out tells the planted corner from all other
-    points, and which attacks find a point of its class within `THREAT`, true only where it is separated.
+    """(separated bool [N], {name: bool [N]}, {name: fallbacks}): where the read-out tells the planted corner
+    from all other points; which attacks find a point of its class within `THREAT`, true only where it is
+    separated; and how many of their gradients were unrolled because the adjoint had not settled.
 
     net: an EPCNN (last state of its own free phase) or a classifier that `state_attacks.featured` takes.
     images: no two closer than 2 ε. steps: of the attacks with gradients. seed: with the place of the image it
@@ -51,7 +52,7 @@ def found(net, images, steps, seed):
     weights, thresholds, corners = planted(AttackedModel(features), images, seed)
     model = Binary(AttackedModel(features), images, weights, thresholds)
     separated = (predicted(model, images) == 0) & (predicted(model, corners) == 1)
-    outcomes = {}
+    outcomes, fallbacks = {}, {}
     for name in attacks_of(net):
         gradient, attack, factor = ATTACKS[name]
         model = Binary(AttackedModel(features, gradient=gradient), images, weights, thresholds)
@@ -61,8 +62,8 @@ def found(net, images, steps, seed):
             y = torch.zeros(len(x), dtype=torch.int64, device=x.device)
             adversarial = suite.checked(model, x, y, THREAT, attack, factor * steps, seed)
             hit[separated] = predicted(model, adversarial) == 1
-        outcomes[name] = hit
-    return separated, outcomes
+        outcomes[name], fallbacks[name] = hit, model.features.fallbacks
+    return separated, outcomes, fallbacks
 
 
 @torch.no_grad()

@@ -34,8 +34,9 @@ def sanity(net, images, labels, sizes, folder=None, progress=True):
     the same changed image, bit by bit, in two runs; "same_in_float64" and "same_alone" (batches of one), the
     share with the same outcome of the attack at `REPEATED`; "separable", the share of images with a read-out
     that tells a planted example apart, and, among these, "planted" (column attack), the share for which the
-    attack finds one, see `eplib.planted`; with n = 0 where the network has no last linear layer. Raises
-    InputError for bad input.
+    attack finds one, see `eplib.planted`, with n = 0 where the network has no last linear layer; and
+    "fallback", the share of the adjoint's n gradients there that were unrolled. Raises InputError for bad
+    input.
     """
     net.check(images)
     check_labels(labels, images, net.classes)
@@ -116,8 +117,10 @@ def _repeated(model, x, y, steps, start):
         "same_alone": torch.cat(alone) == right,
     }
     if planted.attacks_of(model.net):
-        separable, outcomes = planted.found(model.net, x, steps, start)
+        separable, outcomes, fallbacks = planted.found(model.net, x, steps, start)
         found |= {"separable": separable, "planted": torch.stack(list(outcomes.values()))}
+        found["fallbacks"] = torch.zeros(len(outcomes), len(x), dtype=torch.int64)
+        found["fallbacks"][:, 0] = torch.tensor(list(fallbacks.values()))  # of the part, at its first image
     return {name: value.cpu().numpy() for name, value in found.items()}
 
 
@@ -164,8 +167,12 @@ def _rows_of_planted(net, where, steps, first):
         return [where | {"attack": "pgd", "metric": "planted", "n": 0}]
     separable = first["separable"]
     rows = [where | share("separable", torch.from_numpy(separable))]
-    for name, hit in zip(planted.attacks_of(net), first["planted"], strict=True):
+    found = zip(planted.attacks_of(net), first["planted"], first["fallbacks"], strict=True)
+    for name, hit, unrolled in found:
         by = where | {"attack": name, "attack_steps": planted.ATTACKS[name][2] * steps}
         outcome = torch.from_numpy(hit[separable])
         rows.append(by | (share("planted", outcome) if len(outcome) else {"metric": "planted", "n": 0}))
+        count = len(outcome) * steps
+        if planted.ATTACKS[name][0] == "adjoint" and count:
+            rows.append(by | {"metric": "fallback", "value": float(unrolled.sum() / count), "n": count})
     return rows

@@ -115,7 +115,7 @@ def test_shares_that_have_not_settled_are_those_of_settle(measured):
 @pytest.mark.parametrize("kind", ["ep-cnn", "cnn"])
 def test_rows_of_planted_examples_are_those_of_the_test(measured, kind):
     net, x, _, found = measured[kind]
-    separable, outcomes = planted.found(net, x[:3], 3, 0)
+    separable, outcomes, fallbacks = planted.found(net, x[:3], 3, 0)
     assert value(found, "separable") == separable.double().mean()
     rows = pick(found, "planted")
     assert [r["attack"] for r in rows] == list(planted.attacks_of(net))
@@ -123,6 +123,9 @@ def test_rows_of_planted_examples_are_those_of_the_test(measured, kind):
         assert row["n"] == separable.sum() and row["value"] == hit[separable].double().mean()
         assert row["attack_steps"] == planted.ATTACKS[row["attack"]][2] * 3
         assert row["epsilon"] == planted.THREAT.epsilon and row["norm"] == "linf"
+    rows, count = pick(found, "fallback"), 3 * int(separable.sum())
+    shares = [fallbacks["pgd-adjoint"] / count] if kind == "ep-cnn" else []
+    assert [r["value"] for r in rows] == shares and {r["n"] for r in rows} <= {count}
 
 
 def test_without_a_last_linear_layer_nothing_is_planted():
