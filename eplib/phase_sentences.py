@@ -57,7 +57,7 @@ def question():
         f" robustness? **Published** (CIFAR-10): its EP-CNN predicts after {last} synchronous steps; without"
         f" an attack its accuracy is {clean} and {curve['mean'][last]:.1%} after {last}. Its ℓ2 PGD"
         f" differentiates through fewer steps than the prediction takes; accuracy left {'; '.join(told)}. No"
-        f" prediction other than after {last} steps was attacked."
+        f" published attack was judged after another number of steps than {last}."
     )
 
 
