@@ -18,11 +18,6 @@ TRAINED = "cnn-at-l2-0.5"  # the adversarially trained CNN of the paper's compar
 RIVALS = ("cnn", "cnn-plain", "vit-8", TRAINED)
 EVERY_PUBLISHED = ("0.05", "0.5", "0.75", "1")  # ε that published CNNs were trained with
 REFERENCE = "cnn"
-STEADY_WORDS = {
-    "supported": "flips less often than",
-    "contradicted": "flips more often than",
-    "undecided": "is not shown to flip more or less often than",
-}
 
 
 def verdicts(found, types=None, under="CIFAR-10-C"):
@@ -38,9 +33,24 @@ def verdicts(found, types=None, under="CIFAR-10-C"):
 
 def clauses(said):
     """Verdicts of `verdicts` as the end of a sentence that begins with the EP-CNN."""
-    return ", ".join(
-        f"{(COMPARABLE_WORDS if rival == TRAINED else WORDS)[v.networks]} the {rival_name(rival)}"
-        for rival, v in said.items()
+    alike = {}
+    for rival, v in said.items():
+        words_for = COMPARABLE_WORDS if rival == TRAINED else WORDS
+        alike.setdefault(words_for[v.networks], []).append(f"the {rival_name(rival)}")
+    return "; it ".join(f"{phrase} {' and '.join(rivals)}" for phrase, rivals in alike.items())
+
+
+def place(found, types):
+    """Where the EP-CNN stands among all models by its mean accuracy under `types`, a description."""
+    means = {m: v[1] for m, v in points(found, types).items()}
+    ordered = sorted(means, key=means.get, reverse=True)
+    before = ordered[: ordered.index("ep-cnn")]
+    ahead = ", ".join(f"{pictures.name(m)} {means[m]:.1%}" for m in before)
+    return Text(
+        f"**Among all {len(means)} networks** the EP-CNN is number {len(before) + 1} with"
+        f" {means['ep-cnn']:.1%}"
+        + (f"; ahead of it: {ahead}" if before else "")
+        + " (looked at afterwards, so a description and no verdict)."
     )
 
 
@@ -94,7 +104,7 @@ def images_used(found, dataset):
         if any(r.settings["sizes"]["source"] == "regenerated" for rs in found.values() for r in rs)
         else ""
     )
-    return Text(f"**Images**: {source(found)}.{regenerated}{care}")
+    return Text(f"**Corrupted images**: {source(found)}.{regenerated}{care}")
 
 
 def mean_table(found):
@@ -102,7 +112,7 @@ def mean_table(found):
     lines = [
         _mean_line(
             pictures.name(m),
-            _seeds(found[m]),
+            seeds_of(found[m]),
             np.mean([scores.clean(r) for r in found[m]]),
             [scores.surface(r) for r in found[m]],
         )
@@ -134,7 +144,8 @@ def _percent(value):
     return "–" if value is None else f"{100 * value:.1f}"
 
 
-def _seeds(results):
+def seeds_of(results):
+    """The seeds of results, in words."""
     return ", ".join(str(s) for s in sorted(r.settings["seed"] for r in results))
 
 
@@ -199,70 +210,6 @@ def limits(found):
     )
 
 
-def beyond_verdicts(found, c_found):
-    """({rival: Verdict} beyond CIFAR-10-C, {rival: Verdict} under it on the same images and phase)."""
-    return verdicts(found, under="corruptions beyond CIFAR-10-C"), verdicts(c_found, scores.SETS["18"])
-
-
-def beyond_answer(said, under_c, badge):
-    """The answer of the page beyond CIFAR-10-C in one sentence, with what holds and what does not."""
-    same = [r for r in said if r in under_c and said[r].networks == under_c[r].networks]
-    changed = [r for r in said if r in under_c and r not in same]
-    tail = (
-        f"the word differs from that under CIFAR-10-C for the {' and the '.join(map(rival_name, changed))}"
-        if changed
-        else "every word is the same as under CIFAR-10-C"
-    )
-    return Text(
-        "**In one sentence.** Under twenty corruptions unlike those of CIFAR-10-C our EP-CNN"
-        f" {clauses(said)}; {tail} ({badge.dataset_name}, {badge.scale} scale)."
-    )
-
-
-def ranking_means(first, second):
-    """({model: mean under CIFAR-10-C}, {model: mean beyond}) of the models and images that both have."""
-    models = [m for m in attack_figures.ordered(second) if m in first]
-    ids = set.intersection(
-        *(set(r.image_ids.tolist()) for of in (first, second) for m in models for r in of[m])
-    )
-    return tuple(
-        {m: v[1] for m, v in points({m: of[m] for m in models}, None, sorted(ids)).items()}
-        for of in (first, second)
-    )
-
-
-def flip_verdicts(found):
-    """{rival: Verdict}: do the EP-CNN's predictions flip less often?"""
-    return {
-        rival: rules.steadier(*chapters.paired(found, "ep-cnn", rival), rival_name(rival))
-        for rival in RIVALS
-        if found.get(rival)
-    }
-
-
-def flip_table(found):
-    """Flip probabilities: a line a network, their mean over sequences and relative to the reference."""
-    means = {
-        m: float(np.mean([np.asarray(r.arrays["flips"], float).mean() for r in rs]))
-        for m, rs in found.items()
-    }
-    lines = [
-        (
-            pictures.name(m),
-            _seeds(found[m]),
-            f"{100 * np.mean([r.correct_clean.mean() for r in found[m]]):.1f}",
-            f"{100 * means[m]:.2f}",
-            f"{100 * means[m] / means[REFERENCE]:.0f}" if means.get(REFERENCE) else "–",
-        )
-        for m in attack_figures.ordered(found)
-    ]
-    note = (
-        "Per cent. Flip probability: mean over images, frames and sequences. Flip rate: relative to the"
-        f" {pictures.name(REFERENCE)}."
-    )
-    return table(("network", "seeds", "first frame right", "flip probability", "flip rate"), lines, note)
-
-
 def settling(shown, settled, badge):
     """[the figure of free phases of several lengths, its verdict], or a sentence with the command that makes
     it. settled: [Result of "corruptions-settled" of the EP-CNN].
@@ -270,23 +217,3 @@ def settling(shown, settled, badge):
     if not settled:
         return missing(shown, {"corruptions-settled": {}}, "corruptions-settled")
     return [phase_lengths(settled, badge), verdict_box(rules.settling_helps(settled))]
-
-
-def beyond_claims():
-    """What the paper says about other corruptions, in words."""
-    return Text(
-        "**Published** (arXiv 2401.11543): nothing; the paper evaluates CIFAR-10-C alone, and no sequence of"
-        " frames."
-    )
-
-
-def beyond_limits(found):
-    """What the page beyond CIFAR-10-C leaves open. found: {measurement: {model: [Result]}}."""
-    corrupted, flipped = (found[m]["ep-cnn"][0] for m in ("corruptions-beyond", "flips"))
-    return Text(
-        f"Twenty types on {len(corrupted.image_ids)} images and ten sequences of {len(flipped.image_ids)}"
-        " images: means say something, single panels little. The types were defined for colour photographs of"
-        " this size or larger; bit error and flash are defined anew, since the originals need a video stream"
-        " or reconstructed surfaces. Which corruptions count as unlike others was decided by Mintun et al. on"
-        " networks of another kind."
-    )

@@ -11,9 +11,9 @@ from drawings import (
     words_only,
 )
 
+from eplib import beyond_sentences, corruption_images, data, published
 from eplib import corruption_comparisons as comparisons
 from eplib import corruption_figures as figures
-from eplib import corruption_images, data, published
 from eplib import corruption_scores as scores
 from eplib import corruption_sentences as sentences
 from eplib.chapters import Shown
@@ -233,7 +233,7 @@ def test_every_corruption_beyond_has_a_panel(beyond, on_axes):
 
 def test_rankings_are_points_of_the_same_images(found, beyond, on_axes):
     longer = found | {"ep-cnn": [result("ep-cnn", falling(0.85, 0.05), n=200)]}
-    first, second = sentences.ranking_means(longer, beyond)
+    first, second = beyond_sentences.ranking_means(longer, beyond)
     assert list(first) == list(second) and set(first) == set(STARTS)
     shares = scores.per_image(longer["ep-cnn"][0])[:100]  # the images that all have
     assert first["ep-cnn"] == pytest.approx(shares.mean())
@@ -280,7 +280,7 @@ def test_a_grid_says_whose_image_it_is(in_words):
 )
 def drawn(request, found, beyond, settled, flipped):
     """([a picture, the same drawn again], its label)."""
-    first, second = sentences.ranking_means(found, beyond)
+    first, second = beyond_sentences.ranking_means(found, beyond)
     three = stored("beyond", ["ep-cnn", "cnn"], names=("lines", "ripple", "flash"))
     made = {
         "titles": (lambda: figures.titles(PAGE), "fig-corruption-titles"),
@@ -342,11 +342,26 @@ def test_the_answer_has_the_word_of_every_rival(found):
     words = ["supported", "supported", "undecided", "supported"]  # the ViT is fifteen points less accurate
     assert [v.networks for v in said.values()] == words
     answer = sentences.answer(said, found, PAGE)
-    assert "keeps more images right than the CNN without BatchNorm" in answer
     assert "keeps as many images right as the CNN trained against ℓ2 0.5" in answer
     assert "(Fashion-MNIST sample, quick scale; images by the CIFAR-10-C protocol, regenerated)" in answer
     alone = sentences.verdicts({m: found[m] for m in ("ep-cnn", "cnn")})
     assert list(alone) == ["cnn"]
+
+
+def test_the_answer_names_alike_rivals_together(found):
+    said = sentences.verdicts(found, scores.SETS["18"])
+    told = sentences.clauses(said)
+    assert told.count("keeps more images right than") == 1
+    assert "the CNN and the CNN without BatchNorm; it is not shown to differ from the ViT" in told
+
+
+def test_the_place_among_all_networks_is_told_with_those_ahead(found):
+    said = sentences.place(found, scores.SETS["18"])
+    means = {m: scores.mean(scores.surface(rs[0]), scores.SETS["18"]) for m, rs in found.items()}
+    assert "**Among all 7 networks** the EP-CNN is number 2 with" in said
+    assert f"ahead of it: CNN, adversarial training ℓ2 0.5 {means['cnn-at-l2-0.5']:.1%} (looked" in said
+    first = sentences.place({m: found[m] for m in ("ep-cnn", "cnn")}, scores.SETS["18"])
+    assert "number 1 with" in first and "ahead of it" not in first
 
 
 def test_the_page_says_which_images_were_used(found):
@@ -412,24 +427,24 @@ def test_settling_shows_its_verdict_or_the_command(settled, in_words):
 
 
 def test_what_changes_beyond_is_named(found, beyond):
-    said, under = sentences.beyond_verdicts(beyond, found)
-    same = sentences.beyond_answer(said, under, PAGE)
+    said, under = beyond_sentences.verdicts(beyond, found)
+    same = beyond_sentences.answer(said, under, PAGE)
     assert "every word is the same as under CIFAR-10-C" in same
     worse = beyond | {"ep-cnn": [result("ep-cnn", falling(0.6, 0.05), 0.9, types="beyond")]}
-    said, under = sentences.beyond_verdicts(worse, found)
-    other = sentences.beyond_answer(said, under, PAGE)
+    said, under = beyond_sentences.verdicts(worse, found)
+    other = beyond_sentences.answer(said, under, PAGE)
     assert "the word differs from that under CIFAR-10-C for the" in other and "CNN without BatchNorm" in other
     assert "corruptions beyond CIFAR-10-C" in said["cnn"].sentence
 
 
 def test_flip_table_and_verdicts(flipped):
-    head, *body = cells(sentences.flip_table(flipped))
+    head, *body = cells(beyond_sentences.flip_table(flipped))
     table = {line[0]: dict(zip(head, line, strict=True)) for line in body}
     means = {m: float(flipped[m][0].arrays["flips"].mean(dtype=float)) for m in ("ep-cnn", "cnn")}
     assert table["EP-CNN"]["flip probability"] == f"{100 * means['ep-cnn']:.2f}"
     assert table["EP-CNN"]["flip rate"] == f"{100 * means['ep-cnn'] / means['cnn']:.0f}"
     assert table["CNN"]["flip rate"] == "100" and table["CNN"]["first frame right"] == "90.0"
-    said = sentences.flip_verdicts(flipped)
+    said = beyond_sentences.flip_verdicts(flipped)
     assert said["cnn"].networks == "supported" and said["cnn-at-l2-0.5"].networks == "contradicted"
 
 
@@ -437,7 +452,7 @@ def test_limits_name_the_published_gaps_and_our_own(found, beyond, flipped):
     said = sentences.limits(found)
     for word in ("frost", "29 steps", "older generation", "100 images", "within 10 points"):
         assert word in said
-    said = sentences.beyond_limits({"corruptions-beyond": beyond, "flips": flipped})
+    said = beyond_sentences.limits({"corruptions-beyond": beyond, "flips": flipped})
     assert "on 100 images and ten sequences of 40 images" in said
 
 
