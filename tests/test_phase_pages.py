@@ -379,7 +379,7 @@ def test_whether_the_search_fails_more_at_long_phases_follows_the_numbers():
     )
     p = statistics.mcnemar(np.arange(20) < 20, np.arange(20) >= 10)  # five broken of the ten right, twice
     assert f"right after 4 and after 60 steps it broke 20 and 10 (exact McNemar p {p:.2g}, all" in words
-    assert "The longer gradient leads it less well" in words
+    assert "At the longer phase its gradient leads less well, or" in words
     assert "leaves 25.0% after 4 steps and 50.0% after 60" in words
     few = measured_lengths((10,) * 2, (5,) * 2, [NORMS[0], NORMS[3]], [np.zeros(20)] * 2, lengths=(4, 10))
     said = phase_sentences.search_words([few])  # five of ten are lost, p = 0.0625
