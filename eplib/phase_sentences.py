@@ -143,8 +143,8 @@ def search_words(results):
     )
     if late.sum() < early.sum() and statistics.mcnemar(early, late) < LEVEL:
         compared += (
-            " At the longer phase its gradient leads less well, or changes are longer than its search reaches;"
-            " either way what it leaves there is the more an upper bound."
+            " At the longer phase its gradient leads less well, or changes are longer than its search"
+            " reaches; either way what it leaves there is the more an upper bound."
         )
     return Text(
         f"**How well do gradients lead?** Enough change breaks every image, as it can turn it into one of"
