@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from eplib import agreement, chapters, checklist, masking_figures, pictures, published
+from eplib import agreement, chapters, checklist, masking_figures, masking_verdicts, pictures, published
 from eplib.black_box_sentences import suite_name
 from eplib.sentences import Text, table
+from eplib.statistics import mcnemar
 from eplib.verdicts import nearest
 
 WORDS = {
@@ -126,6 +127,28 @@ def broken_first(results, target):
     return Text(
         f"**Who broke what plain PGD left** (ℓ2 ε = {epsilon:.3g}; share of all images; each attack sees only"
         f" what the ones before it left, so the order counts): {words or 'nobody'}."
+    )
+
+
+def standing(found, target):
+    """Who keeps more images right, under plain PGD and when all attacks count: the EP-CNN beside every other
+    network, from {model: [Result of "adaptive"]}. A description and no verdict.
+    """
+    told = []
+    for rival in (m for m in found if m != "ep-cnn"):
+        pairs = list(zip(*chapters.paired(found, "ep-cnn", rival), strict=True))
+        epsilon = nearest(pairs[0][0], target)
+        both = [[masking_verdicts.outcomes(r, epsilon) for r in pair] for pair in pairs]
+        sides = []
+        for side, words in enumerate(("under plain PGD", "under all attacks")):
+            own, other = (np.concatenate([pair[i][side] for pair in both]) for i in (0, 1))
+            sides.append(f"{words} {own.mean():.1%} and {other.mean():.1%} (p {mcnemar(own, other):.2g})")
+        told.append(f"EP-CNN and {pictures.name(rival)} {', '.join(sides)}")
+    return Text(
+        f"**What is left of the lead?** Share of images right, ℓ2 ε = {epsilon:.3g}, exact McNemar on the same"
+        f" images: {'; '.join(told)}."
+        if told
+        else "No other network is stored with adaptive attacks."
     )
 
 

@@ -236,6 +236,13 @@ def test_figures_show_what_was_lost_and_to_whom():
         masking_figures.effort({}, 0.309, PAGE)
 
 
+def test_the_lead_is_compared_before_and_after_all_attacks():
+    found = {"ep-cnn": [adaptive(60, 20)], "cnn": [adaptive(50, 45, model="cnn")]}
+    said = masking_sentences.standing(found, 0.309)
+    assert "under plain PGD 60.0% and 50.0%" in said and "under all attacks 20.0% and 45.0%" in said
+    assert "No other network" in masking_sentences.standing({"ep-cnn": [adaptive(60, 20)]}, 0.309)
+
+
 @pytest.mark.parametrize("ep, said", [(10, "speaks against"), (55, "as the argument has it")])
 def test_the_argument_of_the_paper_is_read_from_the_numbers(ep, said):
     plan = {"plan": [["apgd-ce", 20]]}
