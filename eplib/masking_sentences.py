@@ -145,8 +145,8 @@ def standing(found, target):
             sides.append(f"{words} {own.mean():.1%} and {other.mean():.1%} (p {mcnemar(own, other):.2g})")
         told.append(f"EP-CNN and {pictures.name(rival)} {', '.join(sides)}")
     return Text(
-        f"**What is left of the lead?** Share of images right, ℓ2 ε = {epsilon:.3g}, exact McNemar on the same"
-        f" images: {'; '.join(told)}."
+        f"**What is left of the lead?** Share of images right, ℓ2 ε = {epsilon:.3g}, exact McNemar on the"
+        f" same images: {'; '.join(told)}."
         if told
         else "No other network is stored with adaptive attacks."
     )
