@@ -51,8 +51,8 @@ def exactness(net, images, labels, sizes, folder=None, progress=True):
     the gradient that the attack starts with: gradient_cosine, sign_agreement, norm_ratio, zero_gradient, and
     dithered_cosine, the cosine where no two pixels are equal, so that no window of a max-pooling is tied;
 
-    the attack: accuracy, outcome_differs; of `AGAIN` identical, the share of images with bitwise the same
-    logits and attacked pixels. Raises InputError for bad input.
+    the attack: accuracy, outcome_differs, and of float32 dithered_outcome_differs; of `AGAIN` identical, the
+    share of images with bitwise the same logits and attacked pixels. Raises InputError for bad input.
     """
     net.check(images)
     check_labels(labels, images, net.classes)
@@ -101,8 +101,7 @@ def slopes(models, images, labels):
     models: {format: `arithmetic.model`}.
     """
     exact, *others = _slopes(models, images, labels)
-    noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0)).to(images)
-    dithered, *beside = _slopes(models, images + DITHER * (noise - images), labels)
+    dithered, *beside = _slopes(models, _dithered(images), labels)
     tiny, norm = torch.finfo(torch.float64).tiny, exact.norm(dim=1)
     return {
         "cosine": torch.stack([_cosine(g, exact) for g in others]),
@@ -111,6 +110,12 @@ def slopes(models, images, labels):
         "dithered": torch.stack([_cosine(g, dithered) for g in beside]),
         "zero": torch.stack([(g == 0).all(1) for g in (exact, *others)]),
     }
+
+
+def _dithered(images):
+    """Images in which no two pixels are equal."""
+    noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0)).to(images)
+    return images + DITHER * (noise - images)
 
 
 def _slopes(models, images, labels):
@@ -137,7 +142,8 @@ def attacked(models, images, labels, threat, steps):
     """PGD in every format, bool arrays: own [formats, N], right before and under it by the format's own
     answers; exact [formats − 1, N], by those of float64; before [N], right in float32; alone [N], as `own`
     with one image at a time in float32; alone_class [N], whether it has another class then; again [N],
-    whether a second run in float32 is bitwise the same.
+    whether a second run in float32 is bitwise the same; dithered_outcome [N], whether float32's own outcome
+    on a dithered image differs from float64's.
     """
 
     def search(model, x, y):
@@ -155,6 +161,8 @@ def attacked(models, images, labels, threat, steps):
         logits, again, second = model(x), model(x), search(model, x, labels)[0]
         one = torch.cat([model(image) for image in x.split(1)])
     singly = zip(x.split(1), labels.split(1), strict=True)
+    fine = _dithered(images)
+    dithered = [search(models[name], given(fine, name), labels)[1] for name in (EXACT, BOOK)]
     return {
         "own": torch.stack(list(own.values())),
         "exact": torch.stack(exact[1:]),
@@ -162,6 +170,7 @@ def attacked(models, images, labels, threat, steps):
         "alone": torch.cat([search(model, image, label)[1] for image, label in singly]),
         "alone_class": one.argmax(1) != logits.argmax(1),
         "again": (logits == again).all(1) & (found[BOOK] == second).flatten(1).all(1),
+        "dithered_outcome": dithered[0] != dithered[1],
     }
 
 
@@ -223,6 +232,7 @@ def _outcomes(found):
     yield _of(ALONE, BOOK, judge="own") | share("outcome_differs", alone != own[FORMATS.index(BOOK)])
     yield _of(ALONE, BOOK) | share("class_differs", found["alone_class"])
     yield _of(AGAIN, BOOK) | share("identical", found["again"])
+    yield _of(BOOK, judge="own") | share("dithered_outcome_differs", found["dithered_outcome"])
 
 
 def _mean(metric, values):

@@ -233,7 +233,7 @@ def test_accuracy_rows_and_their_outcomes_agree_with_the_attacks_themselves(kind
 
 
 @pytest.mark.parametrize("kind", ["ep-cnn", "cnn"])
-def test_differences_are_counted_against_the_outcomes_stored(kind, measured):
+def test_differences_are_counted_against_the_outcomes_stored(kind, measured, smoke):
     table = pd.DataFrame(measured[kind][2].rows)
     rows = table[table.metric == "accuracy"].reset_index(drop=True)
     correct = measured[kind][2].correct
@@ -243,6 +243,21 @@ def test_differences_are_counted_against_the_outcomes_stored(kind, measured):
         reference = own[differ.against[name]]
         assert differ.value[name] == pytest.approx((own[name] != reference).mean())
     assert differ.against[ALONE] == "float32" and set(differ.against[:4]) == {"float64"}
+    net = smoke[kind].net
+    x, y, found = measured[kind]
+    fine = torch.cat([exactness._dithered(part) for part in (x[:3], x[3:])])
+    assert (
+        all(len(image.unique()) > 0.99 * image.numel() for image in fine) and (fine - x).abs().max() < 0.004
+    )
+    kept = []
+    for name in ("float64", "float32"):
+        model, z = arithmetic.model(net, name), arithmetic.pixels(fine, name)
+        after = torch.cat(
+            [pgd(model, z[p], y[p], ThreatModel("l2", 1.5), 2) for p in (slice(3), slice(3, 4))]
+        )
+        kept.append((predicted(model, z) == y) & (predicted(model, after) == y))
+    row = table[table.metric == "dithered_outcome_differs"].iloc[0]
+    assert row.value == (kept[0] != kept[1]).double().mean() and row.precision == "float32"
     same = table[table.metric == "identical"].iloc[0]
     assert (same.precision, same.value) == (AGAIN, 1)  # one thread, one machine
     assert set(table[table.precision == "tf32"].emulated) == {True}
@@ -303,7 +318,7 @@ def test_what_was_stopped_goes_on(smoke, monkeypatch, tmp_path, measured):
 
     def stopping(*given, **more):
         calls.append(given)
-        if len(calls) == 11:
+        if len(calls) == 13:
             raise KeyboardInterrupt
         return checked(*given, **more)
 

@@ -92,6 +92,8 @@ def result(model="ep-cnn", seed=11, classes=0, late=None, outcomes=0, coarse=0, 
             differ = outcomes if name == "float32" else 7
             columns = {"precision": name, "against": EXACT, "judge": judge} | made
             rows.append(columns | share("outcome_differs", first(differ, n)))
+    fine = {"precision": "float32", "against": EXACT, "judge": "own"} | made
+    rows.append(fine | share("dithered_outcome_differs", first(2, n)))
     alone = {"precision": ALONE, "against": "float32"} | made
     rows.append(alone | {"judge": "own"} | share("outcome_differs", first(3, n)))
     rows.append(alone | share("class_differs", first(1, n)))
@@ -224,7 +226,8 @@ def test_tables_have_a_line_for_every_format():
 
 def test_ties_single_images_and_limits_in_words():
     text = sentences.ties(found())
-    assert "EP-CNN 0.7500, on dithered images 0.999000" in text and "CNN 0.7500" in text
+    assert "EP-CNN 0.7500, on dithered images 0.999000; outcomes that differ 0 of 400, on dithered" in text
+    assert "images 4 of 400. CNN 0.7500" in text
     text = sentences.one_by_one(found())
     high = wilson(6, 400)[1]
     assert (
