@@ -353,6 +353,18 @@ def test_the_answer_names_alike_rivals_together(found):
     told = sentences.clauses(said)
     assert told.count("keeps more images right than") == 1
     assert "the CNN and the CNN without BatchNorm; it is not shown to differ from the ViT" in told
+    three = dict.fromkeys(("cnn", "cnn-plain", "vit-8"), said["cnn"])
+    assert sentences.clauses(three).endswith(
+        "the CNN, the CNN without BatchNorm and the ViT, 8-pixel patches"
+    )
+
+
+def test_gaps_are_told_by_severity_and_family(found):
+    (said,) = sentences.gaps(found)
+    assert "published: severity 1 +0.9, severity 5 -2.5, noise +0.4, blur -3.4" in said
+    ours = scores.surface(found["ep-cnn"][0]) - scores.surface(found["cnn-at-l2-0.5"][0])
+    assert f"ours: severity 1 {100 * ours.drop(index='frost')[1].mean():+.1f}" in said
+    assert sentences.gaps({"ep-cnn": found["ep-cnn"]}) == []
 
 
 def test_the_place_among_all_networks_is_told_with_those_ahead(found):
@@ -371,6 +383,7 @@ def test_the_page_says_which_images_were_used(found):
     official = stored(models=["ep-cnn", "cnn"], source="official", dataset="cifar10")
     said = sentences.images_used(official, "cifar10")
     assert "the official CIFAR-10-C arrays" in said and "regenerated" not in said and "seed" not in said
+    assert "chromatic aberration" in sentences.images_used(stored("beyond", ["ep-cnn"]), "sample")
 
 
 def cells(html):
