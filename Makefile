@@ -4,8 +4,9 @@ BIN = .venv/bin
 
 .PHONY: book test lint environment constraints clean
 
+# one thread each: where a core is busy, threads that wait for each other are ten times slower
 book: environment
-	$(BIN)/python -m eplib book
+	OMP_NUM_THREADS=1 $(BIN)/python -m eplib book
 
 test: environment
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
