@@ -194,14 +194,19 @@ def ties(found):
     told = []
     for model, results in found.items():
         cosines = [summary(results, m, precision=BOOK)[0] for m in ("gradient_cosine", "dithered_cosine")]
-        plain, dithered = (
-            counted(results, m, precision=BOOK, judge="own", against=EXACT)
-            for m in ("outcome_differs", "dithered_outcome_differs")
-        )
-        told.append(
-            f"{pictures.name(model)} {cosines[0]:.4f}, on dithered images {cosines[1]:.6f}; outcomes that"
-            f" differ {plain[0]} of {plain[1]}, on dithered images {dithered[0]} of {dithered[1]}"
-        )
+        words = f"{pictures.name(model)} {cosines[0]:.4f}, on dithered images {cosines[1]:.6f}"
+        both = [r for r in results if not rows(r, "dithered_outcome_differs").empty]
+        if both:
+            plain, dithered = (
+                counted(both, m, precision=BOOK, judge="own", against=EXACT)
+                for m in ("outcome_differs", "dithered_outcome_differs")
+            )
+            seeds = ", ".join(str(r.settings["seed"]) for r in both)
+            words += (
+                f"; outcomes that differ (seed {seeds}) {plain[0]} of {plain[1]}, on dithered images"
+                f" {dithered[0]} of {dithered[1]}"
+            )
+        told.append(words)
     return Text(
         f"**Ties.** Median cosine of float32's gradient with float64's: {'. '.join(told)}. Where pixels are"
         " equal, as in a black border, the four places of a max-pooling window are tied. Any of them may"

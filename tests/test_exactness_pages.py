@@ -226,8 +226,13 @@ def test_tables_have_a_line_for_every_format():
 
 def test_ties_single_images_and_limits_in_words():
     text = sentences.ties(found())
-    assert "EP-CNN 0.7500, on dithered images 0.999000; outcomes that differ 0 of 400, on dithered" in text
-    assert "images 4 of 400. CNN 0.7500" in text
+    assert "EP-CNN 0.7500, on dithered images 0.999000; outcomes that differ (seed 11, 13) 0 of 400" in text
+    assert "on dithered images 4 of 400. CNN 0.7500" in text
+    plain = result(seed=13)
+    table = plain.table[plain.table.metric != "dithered_outcome_differs"]  # as first measured
+    older = Result(plain.settings, table, plain.image_ids, plain.correct_clean, plain.correct, {})
+    assert "(seed 11) 0 of 200, on" in sentences.ties({"ep-cnn": [result(), older]})
+    assert "outcomes that differ" not in sentences.ties({"ep-cnn": [older]})
     text = sentences.one_by_one(found())
     high = wilson(6, 400)[1]
     assert (
