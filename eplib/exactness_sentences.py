@@ -5,7 +5,7 @@ import numpy as np
 from eplib import attack_figures, pictures, published
 from eplib.checks import NORMS
 from eplib.exactness import AGAIN, ALONE, BOOK
-from eplib.exactness_verdicts import rows
+from eplib.exactness_verdicts import differing, rows
 from eplib.lockstep import APART, CONTROL, EXACT, HELD, LIVE
 from eplib.sentences import Text, table
 from eplib.statistics import wilson
@@ -75,10 +75,18 @@ def about(found, badge):
     return " ".join(part for part in parts if part)
 
 
-def answer(said, badge):
-    """The answer of the page in one sentence. said: {"float32": Verdict, "bfloat16": Verdict}."""
+def answer(said, results, badge):
+    """The answer of the page in one sentence. said: {"float32": Verdict, "bfloat16": Verdict} of `results`
+    of the EP-CNN, one a seed.
+    """
+    found = [differing(r, BOOK) for r in results]
+    (k, n), (l, m) = (
+        map(sum, zip(*counts, strict=True))
+        for counts in ([c for classes, _ in found for c in classes], [outcome for _, outcome in found])
+    )
     return Text(
-        f"**In one sentence.** By the rules below, {ENOUGH[said['float32'].networks]}, and"
+        f"**In one sentence.** By the rules below, {ENOUGH[said['float32'].networks]}, of which {k} of {n}"
+        f" classes and {l} of {m} outcomes under attack differ from float64's, and"
         f" {AS_WELL[said['bfloat16'].networks]} ({badge.dataset_name}, {badge.scale} scale)."
     )
 
@@ -87,7 +95,11 @@ def paper():
     """What the paper says of numerical exactness, and what its files record, in words."""
     s = published.settings("cifar10", "ep-cnn")
     recorded = [key for key in s if "precision" in key or "format" in key]
-    known = f"They record {', '.join(recorded)}." if recorded else "They record no number format."
+    known = (
+        f"Its published settings record {', '.join(recorded)}."
+        if recorded
+        else "Its published settings record no number format."
+    )
     return Text(
         "**The paper** (arXiv 2401.11543) names numerical exactness among the limitations of networks that"
         f" have to settle, and published no measurement of it. Its networks settle for {s['free_steps']}"

@@ -189,14 +189,16 @@ def test_the_answer_changes_with_the_verdicts():
     for classes, coarse in ((0, 0), (8, 30), (3, 5)):
         results = [result(classes=classes, coarse=coarse)]
         said = {"float32": exact_enough(results), "bfloat16": attacks_as_well(results)}
-        seen.add(sentences.answer(said, PAGE))
+        seen.add(sentences.answer(said, results, PAGE))
     assert len(seen) == 3 and all("Fashion-MNIST sample, quick scale" in text for text in seen)
-    assert any("float32 is not exact enough" in text for text in seen)
+    assert any(
+        "float32 is not exact enough" in text and "16 of 400 classes and 0 of 200" in text for text in seen
+    )
 
 
 def test_the_paper_is_quoted_from_its_settings():
     text = sentences.paper()
-    assert "250 synchronous steps" in text and "They record no number format" in text
+    assert "250 synchronous steps" in text and "settings record no number format" in text
 
 
 def test_why_counts_switches_over_seeds_and_shows_the_held_arg_max():
