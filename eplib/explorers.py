@@ -18,7 +18,12 @@ from eplib.checks import NORMS, InputError
 from eplib.phases import nudged_order
 from eplib.pictures import COLOURS, NAMES
 
-SCRIPTS = {"attack": "explorer.js", "settling": "settling.js", "horizons": "horizons.js"}
+SCRIPTS = {
+    "attack": "explorer.js",
+    "settling": "settling.js",
+    "horizons": "horizons.js",
+    "corruption": "corruption.js",
+}
 SETTLING_CAPTION = (
     "How to use it: press play or move the step and watch an image's activity settle; one small square is one"
     " channel of a layer, black for a state of 0, white for 1. Choose another image, order of updates or"
