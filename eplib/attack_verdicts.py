@@ -8,15 +8,7 @@ import numpy as np
 from eplib import published_curves
 from eplib.checks import NORMS, InputError, one_of, strength
 from eplib.statistics import holm, mcnemar, paired_difference, signed_rank
-from eplib.verdicts import (
-    LEVEL,
-    Verdict,
-    about_the_method,
-    lagging,
-    method_word,
-    nearest,
-    paired_outcomes,
-)
+from eplib.verdicts import LEVEL, bounded, judged, lagging, leader, nearest, over_seeds, paired_outcomes
 
 FIGURES = {"linf": "Adversarial_Accuracy_Inf", "l2": "Adversarial_Accuracy_CNN_Adv_M"}
 COMPARABLE = 0.05  # so much less may an adversarially trained network's equal keep right
@@ -54,11 +46,7 @@ def comparable(ep_results, rival_results, norm, target, rival):
     p_values = holm([mcnemar(*pair) for pair in pairs])
     behind = lagging(ep_results, rival_results, rival)
     found = [paired_difference(other, ep) for ep, other in pairs]
-    networks = "undecided"
-    if not behind and all(high <= COMPARABLE for _, _, high in found):
-        networks = "supported"
-    elif not behind and max(p_values) < LEVEL and all(low > COMPARABLE for _, low, _ in found):
-        networks = "contradicted"
+    networks = "undecided" if behind else bounded(found, COMPARABLE, p_values)
     ep, other = (np.mean([pair[i].mean() for pair in pairs]) for i in (0, 1))
     epsilon = nearest(ep_results[0], target)
     low, high = min(f[1] for f in found), max(f[2] for f in found)
@@ -68,10 +56,10 @@ def comparable(ep_results, rival_results, norm, target, rival):
         f" the {rival} {other:.1%}, which is {100 * (other - ep):+.1f} points (95 % interval {100 * low:+.1f}"
         f" to {100 * high:+.1f}); comparable would be at most {100 * COMPARABLE:.0f}."
     )
-    return Verdict(
+    return judged(
         networks,
-        method_word(networks, ep_results),
-        sentence + about_the_method(networks, ep_results),
+        ep_results,
+        sentence,
         f"An interval that ends at or below {100 * COMPARABLE:.0f} points in every pair supports the claim;"
         " one that begins above it in every pair contradicts it.",
     )
@@ -93,25 +81,23 @@ def larger_changes(ep_results, rival_results, rival):
     p_values = holm([signed_rank(*pair) for pair in pairs])
     medians = [tuple(float(np.median(side)) for side in pair) for pair in pairs]
     broken = [min(np.isfinite(pair[i]).mean() for pair in found) for i in (0, 1)]
-    behind, networks = lagging(ep_results, rival_results, rival), "undecided"
+    behind = lagging(ep_results, rival_results, rival)
     ahead, enough = [ep - other for ep, other in medians], round(min(broken), 9) >= FOUND
-    if not behind and enough and max(p_values) < LEVEL and (min(ahead) > 0 or max(ahead) < 0):
-        networks = "supported" if min(ahead) > 0 else "contradicted"
+    networks = leader(ahead, p_values) if enough and not behind else "undecided"
     lengths = (np.mean([np.median(pair[i]) for pair in found]) for i in (0, 1))
     ep, other = (f"{length:.3g}" if np.isfinite(length) else "not found" for length in lengths)
-    seeds = f"means of {len(pairs)} seeds; largest adjusted p" if len(pairs) > 1 else "one seed; p"
     few = f"Too few images were broken to compare lengths: fewer than {FOUND:.0%} of one network. "
     sentence = (
         f"For these networks: {networks}. {behind}{' ' if behind else ''}{'' if enough else few}The median of"
         f" the smallest changes found has the {NORMS[ep_results[0].norm]} length {ep} for the EP-CNN and"
         f" {other} for the {rival}, over the {min(len(p[0]) for p in pairs)} or more images that both get"
-        f" right, of which at least {broken[0]:.1%} and {broken[1]:.1%} were broken ({seeds}"
-        f" {max(p_values):.2g})."
+        f" right, of which at least {broken[0]:.1%} and {broken[1]:.1%} were broken"
+        f" ({over_seeds(p_values)})."
     )
-    return Verdict(
+    return judged(
         networks,
-        method_word(networks, ep_results),
-        sentence + about_the_method(networks, ep_results),
+        ep_results,
+        sentence,
         f"One pair whose medians differ in the other direction or with p ≥ {LEVEL}, one in which fewer than"
         f" {FOUND:.0%} of the images of one network were broken, or a stronger attack that finds smaller"
         " changes of one network only.",
@@ -166,9 +152,9 @@ def inflated(results, norm):
         f" {corrected:.1%} (means of {len(pairs)} network{'s' if len(pairs) > 1 else ''}; largest adjusted p"
         f" {max(p_values):.2g})."
     )
-    return Verdict(
+    return judged(
         networks,
-        method_word(networks, results),
-        sentence + about_the_method(networks, results),
+        results,
+        sentence,
         f"A network in which the two conventions differ by less than {100 * INFLATED:.0f} points there.",
     )

@@ -95,6 +95,33 @@ def common(results):
     return ids, [np.array([place[i] for i in ids], int) for place in places]
 
 
+def outcomes(found, *measurements):
+    """({model: [(bool [n], bool [n]), one a seed]}, ε): which images are right under each of two
+    measurements, on the images of both and at the largest ε that all of them have; ({}, None) where there is
+    none.
+
+    found: {measurement: {model: [Result]}}.
+    """
+    first, second = (
+        {(m, r.settings["seed"]): r for m, every in found.get(k, {}).items() for r in every}
+        for k in measurements
+    )
+    both = [key for key in first if key in second]
+    epsilons = [set(of[key].epsilons) for key in both for of in (first, second)]
+    if not both or not set.intersection(*epsilons):
+        return {}, None
+    epsilon, pairs = max(set.intersection(*epsilons)), {}
+    for model in attack_figures.ordered(dict.fromkeys(m for m, _ in both)):
+        for key in sorted(k for k in both if k[0] == model):
+            results = first[key], second[key]
+            _, places = common(results)
+            right = [
+                r.correct[list(r.epsilons).index(epsilon)][p] for r, p in zip(results, places, strict=True)
+            ]
+            pairs.setdefault(model, []).append(tuple(right))
+    return pairs, epsilon
+
+
 @dataclass(frozen=True)
 class Seen:
     """What attackers who see more and more leave of one network, on images that all of them look at.

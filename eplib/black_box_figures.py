@@ -205,17 +205,8 @@ def _against(ax, found, factors, epsilon, colours, dashed):
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     heights = spread([(y + 0.015) / 1.03 for _, y in ends.values()], 0.11)
     for (model, end), height in zip(ends.items(), heights, strict=True):
-        ax.annotate(
-            textwrap.fill(curves.name(model), panels.LETTERS),
-            end,
-            (1.04, height),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=panels.SIZE,
-            color=panels.readable(colours[model]),
-            annotation_clip=False,
-            arrowprops=dict(arrowstyle="-", color=colours[model], linewidth=0.8, relpos=(0, 0.5)),
-        )
+        words = textwrap.fill(curves.name(model), panels.LETTERS)
+        panels.named(ax, words, end, (1.04, height), colours[model])
 
 
 def transfer(found, page):

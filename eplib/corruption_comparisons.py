@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.ticker import PercentFormatter
 from scipy.special import logit
 
-from eplib import attack_figures, curves, panels, pictures
+from eplib import attack_figures, curves, panels, pictures, published
 from eplib import corruption_scores as scores
 from eplib.corruption_curves import (
     COLOUR_NOTE,
@@ -95,17 +95,8 @@ def _named(ax, places):
     ax.set_ylim(low, high)
     heights = spread([(y - low) / (high - low) for _, y in places.values()], 0.055)
     for (model, place), height in zip(places.items(), heights, strict=True):
-        ax.annotate(
-            pictures.name(model),
-            place,
-            (1.05, height),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=8,
-            color=panels.readable(colours[model]),
-            annotation_clip=False,
-            arrowprops=dict(arrowstyle="-", color=colours[model], linewidth=0.6, alpha=0.6, relpos=(0, 0.5)),
-        )
+        style = dict(size=8, linewidth=0.6, alpha=0.6)
+        panels.named(ax, pictures.name(model), place, (1.05, height), colours[model], **style)
 
 
 def phase_lengths(results, badge):
@@ -131,6 +122,7 @@ def phase_lengths(results, badge):
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.1), ncols=len(known), frameon=False)
 
     severities = ", ".join(str(s) for s in next(iter(tables.values())).columns)
+    (short, order), (long, _) = published.corruption_phases()
     n = len(results[0].image_ids)
     told = "; ".join(
         f"{s} {o} steps {without[s, o]:.1%} clean and {scores.mean(tables[s, o]):.1%} under corruption"
@@ -138,8 +130,8 @@ def phase_lengths(results, badge):
     )
     caption = (
         f"How to read it: one line a corruption, the mean over severities {severities}; a dot for each length"
-        " of the free phase, on the same corrupted images. The published accuracies are after 29 synchronous"
-        f" steps, the published clean accuracy is after 250. EP-CNN, {n} images, means over"
+        f" of the free phase, on the same corrupted images. The published accuracies are after {short}"
+        f" {order} steps, the published clean accuracy is after {long}. EP-CNN, {n} images, means over"
         f" {len(results)} seed{'s' * (len(results) > 1)}, {badge.dataset_name}, {badge.scale} scale;"
         f" {source({'ep-cnn': results})}."
         f" {COLOUR_NOTE if badge.dataset in GREY_DATASETS else ''}"

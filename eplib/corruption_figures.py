@@ -86,11 +86,12 @@ def beside(found, badge):
 
 def _caption(found, badge, dashed):
     seeds = published.table("corruption", model="ep-cnn").n.max()
+    (steps, _), _ = published.corruption_phases()
     said = [
         "How to read it: the flatter a curve stays from severity 1 to 5, the less a network minds the"
         " corruption; panels have different ranges, but the two of one corruption share theirs. Published"
-        f" (CIFAR-10): mean ± one standard deviation of {seeds} seeds, 10,000 images; the EP-CNN after 29"
-        " free-phase steps; frost is not in the figure. Ours:",
+        f" (CIFAR-10): mean ± one standard deviation of {seeds} seeds, 10,000 images; the EP-CNN after"
+        f" {steps} free-phase steps; frost is not in the figure. Ours:",
         f"{badge.text}; {phase_words(found)}; means over seeds, bands from the lowest to the"
         " highest bound of the seeds' 95 % Wilson intervals.",
         attack_figures.fewer({m: found[m] for m in DRAWN if m in found}, badge),
@@ -228,14 +229,5 @@ def _beside(ax, drawn):
     low, high = ax.get_ylim()
     heights = spread([(c.y[-1] - low) / (high - low) for c in drawn], 0.14)
     for c, height in zip(drawn, heights, strict=True):
-        ax.annotate(
-            textwrap.fill(c.label, 24),
-            (c.x[-1], c.y[-1]),
-            (1.05, height),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=8,
-            color=panels.readable(c.colour),
-            annotation_clip=False,
-            arrowprops=dict(arrowstyle="-", color=c.colour, linewidth=0.7, relpos=(0, 0.5)),
-        )
+        words, end = textwrap.fill(c.label, 24), (c.x[-1], c.y[-1])
+        panels.named(ax, words, end, (1.05, height), c.colour, size=8, linewidth=0.7)

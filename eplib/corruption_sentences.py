@@ -227,12 +227,12 @@ def effective_verdict(found):
 def limits(found):
     """What the published comparison leaves open, and what ours does, in words."""
     n = len(found["ep-cnn"][0].image_ids)
-    steps = published.table("corruption", model="ep-cnn").predict_steps.iloc[0]
+    (steps, _), (settled, _) = published.corruption_phases()
     low, high = wilson(n // 2, n)
     return Text(
         "The published comparison lacks frost for the EP-CNN, a CNN without adversarial training and a"
-        f" transformer; the EP-CNN predicts after {steps:.0f} steps"
-        " there and after 250 everywhere else; accuracies are not set against clean accuracy, which"
+        f" transformer; the EP-CNN predicts after {steps} steps"
+        f" there and after {settled} everywhere else; accuracies are not set against clean accuracy, which"
         " differs by up to ten points; and its adversarially trained CNNs are of an older generation than"
         f" those under AutoAttack. Ours rests on {n} images, so that one cell of the figure is known to"
         f" within {100 * (high - low) / 2:.0f} points and only means over many cells say anything; the"

@@ -11,14 +11,15 @@ from scipy.special import expit, logit
 from scipy.stats import kendalltau
 
 from eplib import corruption_scores as scores
+from eplib import published
 from eplib.checks import InputError
 from eplib.statistics import holm, signed_rank
-from eplib.verdicts import LEVEL, Verdict, about_the_method, lagging, method_word
+from eplib.verdicts import LEVEL, bounded, judged, lagging, leader, over_seeds
 
 COMPARABLE = 0.02  # about what separates the published CNNs trained with ε 0.5 and 0.75
 HANDICAP = 0.01  # so little gained by settling is no handicap of the short phase
 AGREEING = 0.5  # Kendall's τ from which two rankings are called alike
-PUBLISHED_STEPS, SETTLED_STEPS = (29, "synchronous"), (250, "synchronous")
+PUBLISHED_STEPS, SETTLED_STEPS = published.corruption_phases()
 
 
 def leads(ep_results, rival_results, rival, types=None, under="CIFAR-10-C"):
@@ -32,15 +33,12 @@ def leads(ep_results, rival_results, rival, types=None, under="CIFAR-10-C"):
     """
     pairs = _pairs(ep_results, rival_results, types)
     p_values, ahead = _tested(pairs)
-    networks, behind = "undecided", lagging(ep_results, rival_results, rival)
-    if not behind and max(p_values) < LEVEL and (min(ahead) > 0 or max(ahead) < 0):
-        networks = "supported" if min(ahead) > 0 else "contradicted"
-    return Verdict(
+    behind = lagging(ep_results, rival_results, rival)
+    networks = "undecided" if behind else leader(ahead, p_values)
+    return judged(
         networks,
-        method_word(networks, ep_results),
-        _compared(networks, behind, pairs, p_values, rival, under)
-        + "."
-        + about_the_method(networks, ep_results),
+        ep_results,
+        f"{_compared(networks, behind, pairs, p_values, rival, under)}.",
         f"One pair whose means differ in the other direction or with p ≥ {LEVEL}. The word for the method"
         " needs five seeds on CIFAR images.",
     )
@@ -56,21 +54,18 @@ def comparable(ep_results, rival_results, rival, types=None, under="CIFAR-10-C")
     pairs = _pairs(ep_results, rival_results, types)
     p_values, _ = _tested(pairs)
     found = [scores.interval(other - ep) for ep, other in pairs]
-    networks, behind = "undecided", lagging(ep_results, rival_results, rival)
-    if not behind and all(high <= COMPARABLE for _, _, high in found):
-        networks = "supported"
-    elif not behind and max(p_values) < LEVEL and all(low > COMPARABLE for _, low, _ in found):
-        networks = "contradicted"
+    behind = lagging(ep_results, rival_results, rival)
+    networks = "undecided" if behind else bounded(found, COMPARABLE, p_values)
     middle = np.mean([f[0] for f in found])
     sentence = (
         f"{_compared(networks, behind, pairs, p_values, rival, under)}, which is {100 * middle:+.1f} points"
         f" for the {rival} (95 % interval {100 * min(f[1] for f in found):+.1f} to"
         f" {100 * max(f[2] for f in found):+.1f}); comparable would be at most {100 * COMPARABLE:.0f}."
     )
-    return Verdict(
+    return judged(
         networks,
-        method_word(networks, ep_results),
-        sentence + about_the_method(networks, ep_results),
+        ep_results,
+        sentence,
         f"An interval that ends at or below {100 * COMPARABLE:.0f} points in every pair supports the claim;"
         " one that begins above it in every pair contradicts it.",
     )
@@ -97,16 +92,17 @@ def settling_helps(results, types=None):
         networks = "contradicted"
     settled, short = (np.mean([pair[i].mean() for pair in pairs]) for i in (0, 1))
     sentence = (
-        f"For these networks: {networks}. After 250 synchronous steps the EP-CNN keeps {settled:.1%} of the"
-        f" corrupted copies of {len(pairs[0][0])} images right and after 29 {short:.1%}, a gain of"
+        f"For these networks: {networks}. After {SETTLED_STEPS[0]} synchronous steps the EP-CNN keeps"
+        f" {settled:.1%} of the corrupted copies of {len(pairs[0][0])} images right and after"
+        f" {PUBLISHED_STEPS[0]} {short:.1%}, a gain of"
         f" {100 * (settled - short):+.1f} points (95 % interval {100 * min(f[1] for f in found):+.1f} to"
-        f" {100 * max(f[2] for f in found):+.1f}; {_seeds(p_values)} {max(p_values):.2g}); no handicap would"
+        f" {100 * max(f[2] for f in found):+.1f}; {over_seeds(p_values)}); no handicap would"
         f" be less than {100 * HANDICAP:.0f}."
     )
-    return Verdict(
+    return judged(
         networks,
-        method_word(networks, results),
-        sentence + about_the_method(networks, results),
+        results,
+        sentence,
         "A network that gains clearly by settling, or an interval that no longer ends below"
         f" {100 * HANDICAP:.0f} point.",
     )
@@ -127,9 +123,7 @@ def effective(ep_results, ep_point, others):
             f" and there are {len(others)}."
         )
         overturn = f"Measurements of {scores.NETWORKS} or more other networks."
-        return Verdict(
-            "undecided", "undecided", sentence + about_the_method("undecided", ep_results), overturn
-        )
+        return judged("undecided", ep_results, sentence, overturn)
     n = len(ep_results[0].image_ids)
     fitted = scores.line(others, n)
     rest, low, high = scores.above(fitted, [ep_point], n)
@@ -144,10 +138,10 @@ def effective(ep_results, ep_point, others):
         f" is {100 * (corrupted - fitted.at(without)):+.1f} points ({100 * ends[0]:+.1f} to"
         f" {100 * ends[1]:+.1f})."
     )
-    return Verdict(
+    return judged(
         networks,
-        method_word(networks, ep_results),
-        sentence + about_the_method(networks, ep_results),
+        ep_results,
+        sentence,
         "Other networks that move the line, or a prediction interval that includes 0 or no longer does.",
     )
 
@@ -166,19 +160,18 @@ def steadier(ep_results, rival_results, rival):
         for pair in zip(ep_results, rival_results, strict=True)
     ]
     p_values, ahead = _tested(pairs)
-    networks, behind = "undecided", lagging(ep_results, rival_results, rival)
-    if not behind and max(p_values) < LEVEL and (max(ahead) < 0 or min(ahead) > 0):
-        networks = "supported" if max(ahead) < 0 else "contradicted"
+    behind = lagging(ep_results, rival_results, rival)
+    networks = "undecided" if behind else leader([-a for a in ahead], p_values)  # fewer changes are better
     ep, other = (np.mean([pair[i].mean() for pair in pairs]) for i in (0, 1))
     sentence = (
         f"For these networks: {networks}. {behind}{' ' if behind else ''}From frame to frame the prediction"
         f" changes in {ep:.2%} of the cases for the EP-CNN and in {other:.2%} for the {rival}, over"
-        f" {len(pairs[0][0])} images ({_seeds(p_values)} {max(p_values):.2g})."
+        f" {len(pairs[0][0])} images ({over_seeds(p_values)})."
     )
-    return Verdict(
+    return judged(
         networks,
-        method_word(networks, ep_results),
-        sentence + about_the_method(networks, ep_results),
+        ep_results,
+        sentence,
         f"One pair whose flip probabilities differ in the other direction or with p ≥ {LEVEL}.",
     )
 
@@ -197,9 +190,7 @@ def same_ranking(first, second, ep_results):
             f" corruptions; a ranking needs {scores.NETWORKS}."
         )
         overturn = f"Measurements of {scores.NETWORKS} or more networks under both."
-        return Verdict(
-            "undecided", "undecided", sentence + about_the_method("undecided", ep_results), overturn
-        )
+        return judged("undecided", ep_results, sentence, overturn)
     values = [np.array([table[m] for m in models]) for table in (first, second)]
     tau, p = (float(v) for v in kendalltau(*values))
     networks = "undecided"
@@ -213,10 +204,10 @@ def same_ranking(first, second, ep_results):
         f" it have a Kendall τ of {tau:.2f} (p {p:.2g}); the EP-CNN is number {places[0]} and number"
         f" {places[1]}."
     )
-    return Verdict(
+    return judged(
         networks,
-        method_word(networks, ep_results),
-        sentence + about_the_method(networks, ep_results),
+        ep_results,
+        sentence,
         f"More networks, or images, with which τ is below {AGREEING} or no longer is.",
     )
 
@@ -252,14 +243,10 @@ def _tested(pairs):
     return holm([signed_rank(*pair) for pair in pairs]), [a.mean() - b.mean() for a, b in pairs]
 
 
-def _seeds(p_values):
-    return f"means of {len(p_values)} seeds; largest adjusted p" if len(p_values) > 1 else "one seed; p"
-
-
 def _compared(networks, behind, pairs, p_values, rival, under):
     ep, other = (np.mean([pair[i].mean() for pair in pairs]) for i in (0, 1))
     return (
         f"For these networks: {networks}. {behind}{' ' if behind else ''}Under {under} the EP-CNN keeps"
         f" {ep:.1%} of the corrupted copies of {len(pairs[0][0])} images right and the {rival} {other:.1%}"
-        f" ({_seeds(p_values)} {max(p_values):.2g})"
+        f" ({over_seeds(p_values)})"
     )

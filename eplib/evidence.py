@@ -11,6 +11,7 @@ import pandas as pd
 from eplib import black_box, iterations, losses, masking_verdicts, suite
 from eplib.checks import NORMS
 from eplib.masking_verdicts import HIDDEN
+from eplib.results import rows
 from eplib.verdicts import nearest
 
 BUDGETS = (4 / 255, 8 / 255)  # at which images are transferred
@@ -31,21 +32,10 @@ def _pairs(found, model, *measurements):
     return [(first[seed], second[seed]) for seed in first if seed in second]
 
 
-def _rows(result, metric, **columns):
-    """The rows of a metric whose other columns have the values given."""
-    rows = result.table[result.table.metric == metric]
-    for column, value in columns.items():
-        if column not in rows:
-            return rows[:0]
-        same = np.isclose(rows[column], value) if isinstance(value, float) else rows[column] == value
-        rows = rows[same]
-    return rows
-
-
 def _values(results, metric, **columns):
     """[(value, n)] of the first such row of every result; [] unless each has one."""
-    rows = [_rows(r, metric, **columns) for r in results]
-    return [(float(t.value.iloc[0]), int(t.n.iloc[0])) for t in rows if len(t)] if all(map(len, rows)) else []
+    found = [rows(r, metric, **columns) for r in results]
+    return [(float(t.value.iloc[0]), int(t.n.iloc[0])) for t in found] if all(map(len, found)) else []
 
 
 def _n(results):
@@ -83,7 +73,7 @@ def _found_by(results):
     """{attack: share of the images that it broke, mean over seeds and ε} of results of "adaptive"."""
     broken = {}
     for result in results:
-        for _, row in _rows(result, "broken").iterrows():
+        for _, row in rows(result, "broken").iterrows():
             broken.setdefault(row.by, []).append(row.value)
     return {name: float(np.mean(values)) for name, values in broken.items()}
 
@@ -144,7 +134,7 @@ def horizons(found, model):
         return None
     epsilon, pairs = masking_verdicts.horizon_pairs(results)
     passed, words = _gaps(results, pairs)
-    loose = [float(_rows(r, "unsettled").value.max()) for r in results]
+    loose = [float(rows(r, "unsettled").value.max()) for r in results]
     return (
         passed and max(loose) <= HIDDEN,
         _n(results),
@@ -175,9 +165,9 @@ def ordering(found, model):
         return None
     said = []
     for r in results:
-        table = _rows(r, "accuracy")
+        table = rows(r, "accuracy")
         last = {a: table[table.attack == a].value.min() for a in ("fgsm", "pgd", "apgd-ce")}
-        curve = _rows(r, "loss").sort_values("iteration").value
+        curve = rows(r, "loss").sort_values("iteration").value
         said.append((last, curve.iloc[0], curve.iloc[-1]))
     passed = all(b > a and w["apgd-ce"] <= w["pgd"] <= w["fgsm"] for w, a, b in said)
     words = "; ".join(
@@ -253,32 +243,22 @@ def decisions(found, model):
 
 
 def noise(found, model):
-    pairs = _pairs(found, model, "noise-linf", "pgd-linf")
+    own = {m: {model: of(found, model, m)} for m in ("noise-linf", "pgd-linf")}
+    pairs, epsilon = black_box.outcomes(own, *own)
     if not pairs:
         return None
-    words, passed, n = [], True, []
-    for noise, pgd in pairs:
-        epsilon = max(set(noise.epsilons) & set(pgd.epsilons), default=None)
-        if epsilon is None:
-            return None
-        _, places = black_box.common([noise, pgd])
-        left = [
-            r.correct[list(r.epsilons).index(epsilon)][p].mean()
-            for r, p in zip((noise, pgd), places, strict=True)
-        ]
-        passed &= bool(left[0] >= left[1])
-        n.append(len(places[0]))
-        words.append(f"noise {left[0]:.1%}, PGD {left[1]:.1%}")
-    return passed, min(n), f"ε = {255 * epsilon:.3g}/255: {'; '.join(words)}"
+    words = "; ".join(f"noise {a.mean():.1%}, PGD {b.mean():.1%}" for a, b in pairs[model])
+    passed = all(a.mean() >= b.mean() for a, b in pairs[model])
+    return passed, min(len(a) for a, _ in pairs[model]), f"ε = {255 * epsilon:.3g}/255: {words}"
 
 
 def planted(found, model):
-    rows = [_rows(r, "planted") for r in of(found, model, "sanity")]
-    if not rows or not all(len(t) for t in rows):
+    tables = [rows(r, "planted") for r in of(found, model, "sanity")]
+    if not tables or not all(map(len, tables)):
         return None
-    shares = {a: [float(t[t.attack == a].value.iloc[0]) for t in rows] for a in rows[0].attack}
+    shares = {a: [float(t[t.attack == a].value.iloc[0]) for t in tables] for a in tables[0].attack}
     words = "; ".join(f"{name} {_percent(values)}" for name, values in shares.items())
-    return min(shares.get("pgd", [0])) >= PLANTED, min(int(t.n.min()) for t in rows), words
+    return min(shares.get("pgd", [0])) >= PLANTED, min(int(t.n.min()) for t in tables), words
 
 
 def twice(found, model):

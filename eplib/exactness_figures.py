@@ -10,9 +10,10 @@ from eplib import panels, pictures
 from eplib.checks import NORMS
 from eplib.exactness import ALONE
 from eplib.exactness_sentences import NAMES, about, flat, phase_name, phases, summary
-from eplib.exactness_verdicts import CLASSES, OUTCOMES, rows
+from eplib.exactness_verdicts import CLASSES, OUTCOMES
 from eplib.lockstep import APART, CONTROL, EXACT, HELD, LIVE
 from eplib.network_figures import spread
+from eplib.results import rows
 
 COLOURS = {
     CONTROL: "#595959",
@@ -185,17 +186,7 @@ def _at_the_ends(ax, found):
     ends = {name: np.maximum(points[-1][:2], LEAST) for (name, a), points in found.items() if a == LIVE}
     heights = spread([(np.log(y) - low) / (high - low) for _, y in ends.values()], 0.1)
     for (name, end), height in zip(ends.items(), heights, strict=True):
-        ax.annotate(
-            NAMES[name],
-            end,
-            (1.04, height),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=panels.SIZE,
-            color=panels.readable(COLOURS[name]),
-            annotation_clip=False,
-            arrowprops=dict(arrowstyle="-", color=COLOURS[name], linewidth=0.8, relpos=(0, 0.5)),
-        )
+        panels.named(ax, NAMES[name], end, (1.04, height), COLOURS[name])
 
 
 def accuracies(found, badge):

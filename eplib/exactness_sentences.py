@@ -5,8 +5,9 @@ import numpy as np
 from eplib import attack_figures, pictures, published
 from eplib.checks import NORMS
 from eplib.exactness import AGAIN, ALONE, BOOK
-from eplib.exactness_verdicts import differing, rows
+from eplib.exactness_verdicts import differing
 from eplib.lockstep import APART, CONTROL, EXACT, HELD, LIVE
+from eplib.results import rows
 from eplib.sentences import Text, table
 from eplib.statistics import wilson
 

@@ -7,19 +7,12 @@ import numpy as np
 from eplib.checks import NORMS, InputError
 from eplib.convention_sentences import points
 from eplib.lockstep import EXACT, LIVE
+from eplib.results import rows
 from eplib.statistics import paired_difference, wilson
-from eplib.verdicts import Verdict, about_the_method, method_word
+from eplib.verdicts import judged
 
 CLASSES, OUTCOMES = 0.01, 0.02  # shares of images that may differ from float64
 POINTS = 0.02  # by so much accuracy under attack may differ
-
-
-def rows(result, metric, **columns):
-    """The rows of one metric whose columns have the values given."""
-    table = result.table[result.table.metric == metric]
-    for column, value in columns.items():
-        table = table[table[column] == value]
-    return table
 
 
 def differing(result, precision):
@@ -59,10 +52,10 @@ def exact_enough(results, precision="float32"):
         f" and {_counted([f[1] for f in found])} outcomes under {_attack(results[0])} ({100 * OUTCOMES:.0f}"
         " % are allowed)."
     )
-    return Verdict(
+    return judged(
         networks,
-        method_word(networks, results),
-        sentence + about_the_method(networks, results),
+        results,
+        sentence,
         f"One network in which more than {100 * CLASSES:.0f} % of the classes or more than"
         f" {100 * OUTCOMES:.0f} % of the outcomes differ."
         if networks == "supported"
@@ -102,10 +95,10 @@ def attacks_as_well(results, precision="bfloat16"):
         f" {points(own - exact)} points (95 % interval {points(low)} to {points(high)},"
         f" {100 * POINTS:.0f} either way are allowed)."
     )
-    return Verdict(
+    return judged(
         networks,
-        method_word(networks, results),
-        sentence + about_the_method(networks, results),
+        results,
+        sentence,
         f"One network in which the two accuracies differ by more than {100 * POINTS:.0f} points."
         if networks == "supported"
         else f"Networks in all of which the two accuracies are within {100 * POINTS:.0f} points; more images,"

@@ -176,8 +176,8 @@ def embed(kind, data, caption):
 
 
 def script(kind):
-    """The JavaScript of an explorer."""
-    return Path(__file__).with_name(SCRIPTS[kind]).read_text()
+    """The JavaScript of an explorer, with what all of them share before it."""
+    return "\n".join(Path(__file__).with_name(name).read_text() for name in ("elements.js", SCRIPTS[kind]))
 
 
 def sprite(frames):

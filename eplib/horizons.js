@@ -244,21 +244,6 @@ function luminance(colour) {
   return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
 }
 
-function make(tag, properties = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [key, value] of Object.entries(properties)) {
-    if (key === "role" || key.includes("-")) node.setAttribute(key, value);
-    else node[key] = value;
-  }
-  node.append(...children);
-  return node;
-}
-
-// Something to operate. JupyterLab would take its arrow keys without the attribute.
-function control(tag, properties) {
-  return make(tag, { ...properties, "data-lm-suppress-shortcuts": "true" });
-}
-
 // The live host: the figure, and any ε that a network can be attacked with.
 function render({ model, el }) {
   const root = make("div");

@@ -206,6 +206,14 @@ def _under(result, epsilon, prediction):
     return clean[p], right[e, :, p]
 
 
+def right(result, epsilon, attack, prediction):
+    """bool [N]: which images one attack, [steps, gradient], leaves right at one ε and prediction. Raises
+    InputError for others than were measured.
+    """
+    attacked = [tuple(a) for a in result.settings["sizes"]["attacked"]]
+    return _under(result, epsilon, prediction)[1][_place("attack", tuple(attack), attacked)]
+
+
 def worst_case(result, epsilon, prediction):
     """bool [N]: which images are right under every attack of the matrix, at one ε and prediction. Raises
     InputError for others than were measured.

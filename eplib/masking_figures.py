@@ -5,7 +5,7 @@ break beyond the one that the numbers rest on.
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
-from eplib import attack_figures, black_box, panels, pictures
+from eplib import attack_figures, panels, pictures
 from eplib.checks import InputError
 from eplib.masking_verdicts import outcomes
 from eplib.pictures import COLOURS, draw
@@ -13,7 +13,6 @@ from eplib.statistics import wilson
 from eplib.verdicts import nearest
 
 ROW = 0.42  # inches that a line takes
-AT = {"clean": ("o", "#0072b2"), "attacked": ("D", "#a63c00")}  # marks of gradients at images and beyond
 HOLLOW = dict(markerfacecolor="white", markeredgewidth=1.5)
 
 
@@ -39,7 +38,7 @@ def effort(found, target, page):
 
 def argument(pairs, epsilon, page):
     """The paper's own argument: PGD beside the union of attacks on the same images, a line a network. pairs,
-    epsilon: of `suite_pairs`.
+    epsilon: of `black_box.outcomes`.
     """
     return _before_and_after(
         "fig-pgd-and-suite",
@@ -50,32 +49,6 @@ def argument(pairs, epsilon, page):
         " far apart in every network speak for that argument. Lines are 95 % Wilson intervals over the images"
         f" of all seeds. {page.dataset_name}, {page.scale} scale,",
     )
-
-
-def suite_pairs(found):
-    """({model: [(bool [n], bool [n]), one a seed]}, ε): right under PGD and under the suite, on the images of
-    both and at the largest ε that all of them have; ({}, None) where there is none.
-
-    found: {measurement: {model: [Result]}} of "pgd-linf" and "suite-linf".
-    """
-    plain, union = (
-        {(m, r.settings["seed"]): r for m, every in found.get(k, {}).items() for r in every}
-        for k in ("pgd-linf", "suite-linf")
-    )
-    both = [key for key in plain if key in union]
-    epsilons = [set(of[key].epsilons) for key in both for of in (plain, union)]
-    if not both or not set.intersection(*epsilons):
-        return {}, None
-    epsilon, pairs = max(set.intersection(*epsilons)), {}
-    for model in attack_figures.ordered(dict.fromkeys(m for m, _ in both)):
-        for key in sorted(k for k in both if k[0] == model):
-            results = plain[key], union[key]
-            _, places = black_box.common(results)
-            right = [
-                r.correct[list(r.epsilons).index(epsilon)][p] for r, p in zip(results, places, strict=True)
-            ]
-            pairs.setdefault(model, []).append(tuple(right))
-    return pairs, epsilon
 
 
 def _before_and_after(label, pairs, what, reading):

@@ -2,7 +2,16 @@
 
 import numpy as np
 
-from eplib import agreement, chapters, checklist, masking_figures, masking_verdicts, pictures, published
+from eplib import (
+    agreement,
+    black_box,
+    chapters,
+    checklist,
+    masking_figures,
+    masking_verdicts,
+    pictures,
+    published,
+)
 from eplib.black_box_sentences import suite_name
 from eplib.sentences import Text, table
 from eplib.statistics import mcnemar
@@ -33,7 +42,8 @@ def answer(by_horizon, by_effort, lines, badge):
 def published_claim():
     """The paper's argument and its numbers, in words: attack horizons at the ε of the largest gap."""
     epsilon = published.largest_gap("l2")[0]
-    rows = published.table("pgd", model="ep-cnn", norm="l2", series="seeds", predict_steps=250.0)
+    settled = masking_verdicts.predicted()
+    rows = published.table("pgd", model="ep-cnn", norm="l2", series="seeds", predict_steps=float(settled))
     rows = rows[np.isclose(rows.epsilon, epsilon)].sort_values("attack_steps")
     told = ", ".join(
         f"{row['mean']:.1%} with {int(row.attack_steps)} ({int(row.n)} seed{'s' if row.n > 1 else ''})"
@@ -43,7 +53,7 @@ def published_claim():
         "**Published** (arXiv 2401.11543, CIFAR-10): its EP-CNN is no case of obfuscated gradients, because"
         " attacks through more free-phase steps break more, and because AutoAttack takes no more from it than"
         f" from other networks. Accuracy under PGD at ℓ2 ε = {epsilon:.3g} by attack steps, predicted after"
-        f" 250: {told}."
+        f" {settled}: {told}."
     )
 
 
@@ -88,7 +98,7 @@ def gate(results):
 
 def argument(found, badge):
     """The paper's own argument: the figure and its reading, or what is missing for it."""
-    pairs, epsilon = masking_figures.suite_pairs(found)
+    pairs, epsilon = black_box.outcomes(found, "pgd-linf", "suite-linf")
     if len(pairs) < 2 or "ep-cnn" not in pairs:
         return [
             Text(

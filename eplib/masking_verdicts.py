@@ -9,7 +9,7 @@ import numpy as np
 from eplib import horizons, published
 from eplib.checks import InputError
 from eplib.statistics import holm, mcnemar, paired_difference
-from eplib.verdicts import LEVEL, Verdict, about_the_method, method_word, nearest
+from eplib.verdicts import bounded, judged, nearest
 
 HIDDEN = (
     0.05  # so much of the images must another attack break beyond the first for its gradients to be masked
@@ -30,11 +30,7 @@ def not_masked(pairs, results, plain, more):
         raise InputError("outcomes that do not contain each other: give those of the first attack and of all")
     found = [paired_difference(alone, worst) for alone, worst in pairs]
     p_values = holm([mcnemar(*pair) for pair in pairs])
-    networks = "undecided"
-    if all(high <= HIDDEN for _, _, high in found):
-        networks = "supported"
-    elif max(p_values) < LEVEL and all(low > HIDDEN for _, low, _ in found):
-        networks = "contradicted"
+    networks = bounded(found, HIDDEN, p_values)
     alone, worst = (np.mean([pair[i].mean() for pair in pairs]) for i in (0, 1))
     low, high = min(f[1] for f in found), max(f[2] for f in found)
     seeds = f"means of {len(pairs)} seeds" if len(pairs) > 1 else "one seed"
@@ -43,10 +39,10 @@ def not_masked(pairs, results, plain, more):
         f" the worst of {more} for each image {worst:.1%}: {100 * (alone - worst):.1f} points less ({seeds};"
         f" 95 % interval {100 * low:.1f} to {100 * high:.1f}; masked would be more than {100 * HIDDEN:.0f})."
     )
-    return Verdict(
+    return judged(
         networks,
-        method_word(networks, results),
-        sentence + about_the_method(networks, results),
+        results,
+        sentence,
         f"An interval that ends at or below {100 * HIDDEN:.0f} points in every network supports the paper's"
         " argument that gradients are not masked; one that begins above it in every network contradicts it."
         " An attack that nobody has tried yet can only make the difference larger.",
@@ -70,9 +66,9 @@ def horizon_pairs(results):
     paper's, and under every attack of the matrix, both predicted as the paper does, at the measured ε nearest
     to `target`.
     """
-    epsilon, predicted = nearest(results[0], target()), _predicted()
+    epsilon, after = nearest(results[0], target()), predicted()
     pairs = [
-        (cell(r, epsilon, paper_horizon(r), predicted), horizons.worst_case(r, epsilon, predicted))
+        (horizons.right(r, epsilon, paper_horizon(r), after), horizons.worst_case(r, epsilon, after))
         for r in results
     ]
     return epsilon, pairs
@@ -84,21 +80,13 @@ def by_horizon(results):
     """
     (epsilon, pairs), (steps, _) = horizon_pairs(results), paper_horizon(results[0])
     count = len(results[0].settings["sizes"]["attacked"])
-    plain = f"PGD with ℓ2 ε = {epsilon:.3g} through {steps} steps, predicted after {_predicted()},"
+    plain = f"PGD with ℓ2 ε = {epsilon:.3g} through {steps} steps, predicted after {predicted()},"
     return not_masked(pairs, results, plain, f"{count} horizons and gradients")
 
 
-def _predicted():
+def predicted():
     """The prediction horizon of the paper's figures, as results name it."""
     return str(published.settings("cifar10", "ep-cnn")["pgd_predict_steps"])
-
-
-def cell(result, epsilon, attack, prediction):
-    """bool [N]: which images one attack [steps, gradient] of "horizons" leaves right at one prediction."""
-    sizes = result.settings["sizes"]
-    place = [list(a) for a in sizes["attacked"]].index(list(attack))
-    predicted = horizons.named(sizes["predicted"]).index(prediction)
-    return horizons.outcomes(result)[1][list(result.epsilons).index(epsilon), place, predicted]
 
 
 def by_effort(results):

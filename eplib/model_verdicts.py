@@ -6,7 +6,7 @@ import numpy as np
 
 from eplib import published
 from eplib.statistics import holm, mcnemar, signed_rank
-from eplib.verdicts import LEVEL, Verdict, about_the_method, method_word
+from eplib.verdicts import LEVEL, Verdict, about_the_method, judged
 
 SETTLED_STEP, ONE_POINT = 60, 0.01
 SAME_CLASS = 0.95  # share of random starts that has to end in one class
@@ -46,10 +46,10 @@ def settles(results):
         f" difference in a network {max(differences):.1%}, {_counted(results)})."
         + ("" if whole else f" The end is step {last:.0f} here, too early to tell.")
     )
-    return Verdict(
+    return judged(
         networks,
-        method_word(networks, results),
-        sentence + about_the_method(networks, results),
+        results,
+        sentence,
         f"One network whose accuracy at steps {SETTLED_STEP} and {curve.index[-1]} differs by more than one"
         " point."
         if networks == "supported"
@@ -99,10 +99,10 @@ def attractors_mean_classes(multistability, landscape):
         f" of the same length {np.mean(rise['random']):.1f} (higher with p < {LEVEL}: {sum(hill)} of"
         f" {total})."
     )
-    return Verdict(
+    return judged(
         networks,
-        method_word(networks, multistability),
-        sentence + about_the_method(networks, multistability),
+        multistability,
+        sentence,
         "The word is supported only when all three tests hold in every network, and contradicted only when"
         " none"
         " holds in any.",
@@ -134,10 +134,10 @@ def computes_the_gradient(results):
         " training"
         f" (β = {used['beta']}, {used['nudged_steps']} steps, {used['arg_max']}) at least {min(trained):.3f}."
     )
-    return Verdict(
+    return judged(
         networks,
-        method_word(networks, results),
-        sentence + about_the_method(networks, results),
+        results,
+        sentence,
         f"One layer of one network whose median cosine at these settings is below {PARALLEL}.",
     )
 

@@ -140,10 +140,10 @@ def comparable(ep_results, cnn_results):
         f"The EP-CNN gets {ep:.1%} of the clean test images right and the CNN {cnn:.1%}"
         f" (seeds: {len(ep_results)} and {len(cnn_results)}): neither is more than {points} below the other."
     )
-    return verdicts.Verdict(
+    return verdicts.judged(
         word,
-        verdicts.method_word(word, ep_results),
-        f"For these networks: {word}. {behind or neither}" + verdicts.about_the_method(word, ep_results),
+        ep_results,
+        f"For these networks: {word}. {behind or neither}",
         f"The word changes when the mean clean accuracy of one is more than {points} below the other's, or no"
         f" longer is. The word for the method needs {verdicts.SEEDS_FOR_METHOD} seeds on CIFAR images.",
     )
@@ -236,6 +236,9 @@ def _training(training):
         words.append(f"PGD-{steps} {NORMS[norm]} {size}")
     words += [f"gradient penalty {r['gradient_penalty']:g}" if r["gradient_penalty"] else ""]
     words += ["AdamW" if r["optimiser"] == "adamw" else ""]
+    words += [f"stopped after {r['stop']:.0%} of the run" if r["stop"] < 1 else ""]
+    words += ["RandAugment" if r["augmentation"] else ""]
+    words += [f"label smoothing {r['label_smoothing']:g}" if r["label_smoothing"] else ""]
     if r["weight_decay"] and r["kind"] != "readout":
         words.append(f"weight decay {_short(r['weight_decay'])}")
     return ", ".join(filter(None, words))

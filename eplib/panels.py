@@ -167,19 +167,25 @@ def _label(ax, curves, axes, inside):
     heights = spread([(v - bottom) / (top - bottom) for v in y], LINE * lines(curves, axes) / inside)
     beside = 1 + 0.17 / (ax.get_position().width * WIDTH)
     for c, end, v, height in zip(curves, ends, y, heights, strict=True):
-        ax.annotate(
-            textwrap.fill(_words(c, axes), LETTERS),
-            (UNITS[axes.norm] * end, v),
-            (beside, height),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=SIZE,
-            color=readable(c.colour),
-            annotation_clip=False,
-            arrowprops=dict(
-                arrowstyle="-", color=c.colour, linewidth=0.8, shrinkA=1, shrinkB=2, relpos=(0, 0.5)
-            ),
-        )
+        words, place = textwrap.fill(_words(c, axes), LETTERS), (UNITS[axes.norm] * end, v)
+        named(ax, words, place, (beside, height), c.colour, shrinkA=1, shrinkB=2)
+
+
+def named(ax, words, end, place, colour, size=SIZE, **line):
+    """Words at `place` (fractions of the axes), in a shade of `colour` that can be read, joined to the point
+    `end` of the data. size: of the letters, in points. line: how the joining line is drawn.
+    """
+    ax.annotate(
+        words,
+        end,
+        place,
+        textcoords="axes fraction",
+        va="center",
+        fontsize=size,
+        color=readable(colour),
+        annotation_clip=False,
+        arrowprops=dict(arrowstyle="-", color=colour, linewidth=0.8, relpos=(0, 0.5)) | line,
+    )
 
 
 def readable(colour):

@@ -145,17 +145,7 @@ def names(ax, ends, gap=0.075):
     """Names beside the ends of curves, [(name, colour, (x, y))], y on an axis from 0 to 1."""
     heights = spread([y for *_, (_, y) in ends], gap)
     for (name, colour, end), height in zip(ends, heights, strict=True):
-        ax.annotate(
-            name,
-            end,
-            (1.03, height),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=panels.SIZE,
-            color=panels.readable(colour),
-            annotation_clip=False,
-            arrowprops=dict(arrowstyle="-", color=colour, linewidth=0.8, relpos=(0, 0.5)),
-        )
+        panels.named(ax, name, end, (1.03, height), colour)
 
 
 def steps_axis(ax, limits):

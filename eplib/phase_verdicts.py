@@ -8,7 +8,7 @@ from eplib import horizons
 from eplib.checks import NORMS
 from eplib.masking_verdicts import target
 from eplib.statistics import holm, mcnemar
-from eplib.verdicts import LEVEL, UNDER_TRAINED, Verdict, about_the_method, lags, method_word, nearest
+from eplib.verdicts import LEVEL, UNDER_TRAINED, judged, lags, leader, nearest, over_seeds
 
 BESIDE = 1  # an attack through so many steps more or fewer than a prediction counts as through its own
 
@@ -54,11 +54,10 @@ def settling_adds_robustness(results):
     """Does settling add robustness at test time? Results of "horizons", one a seed.
 
     One network, two lengths of its free phase (`compared`), each under ℓ2 PGD through its own steps, on the
-    same images at the measured ε nearest to
-    `masking_verdicts.target`. These networks: supported when in every network the
-    longer phase keeps more images right and every Holm-adjusted exact McNemar p is below 0.05; contradicted
-    when the shorter does; otherwise undecided. The method: the same word when there are at least five seeds
-    on CIFAR images, otherwise undecided.
+    same images at the measured ε nearest to `masking_verdicts.target`. These networks: supported when in
+    every network the longer phase keeps more images right and every Holm-adjusted exact McNemar p is below
+    0.05; contradicted when the shorter does; otherwise undecided. The method: the same word when there are at
+    least five seeds on CIFAR images, otherwise undecided.
     """
     short, long = compared(results)
     epsilon = nearest(results[0], target())
@@ -66,16 +65,11 @@ def settling_adds_robustness(results):
     pairs = [(after[1], before[1]) for after, before in zip(sides[long], sides[short], strict=True)]
     p_values = holm([mcnemar(*pair) for pair in pairs])
     gained = [after.mean() - before.mean() for after, before in pairs]
-    networks = "undecided"
-    if max(p_values) < LEVEL and (min(gained) > 0 or max(gained) < 0):
-        networks = "supported" if min(gained) > 0 else "contradicted"
+    networks = leader(gained, p_values)
     (clean, attacked), (clean_short, attacked_short) = (
         [np.mean([side[i].mean() for side in sides[t]]) for i in (0, 1)] for t in (long, short)
     )
     strength = f"{NORMS['l2']} ε = {epsilon:.3g}"
-    seeds = (
-        f"means of {len(pairs)} seeds; largest adjusted p" if len(pairs) > 1 else "one seed; p"
-    ) + f" {max(p_values):.2g}"
     told = (
         f"After {long} synchronous steps {clean:.1%} of {len(pairs[0][0])} test images are right and"
         f" {attacked:.1%} are left under PGD through those steps ({strength})"
@@ -85,12 +79,13 @@ def settling_adds_robustness(results):
         " to compare with."
         if short == long
         else f"; after {short}, the shortest phase whose clean accuracy is within"
-        f" {100 * UNDER_TRAINED:.0f} points, {clean_short:.1%} and {attacked_short:.1%} ({seeds})."
+        f" {100 * UNDER_TRAINED:.0f} points, {clean_short:.1%} and {attacked_short:.1%}"
+        f" ({over_seeds(p_values)})."
     )
-    return Verdict(
+    return judged(
         networks,
-        method_word(networks, results),
-        f"For these networks: {networks}. {told}" + about_the_method(networks, results),
+        results,
+        f"For these networks: {networks}. {told}",
         f"The word for these networks changes when, at {strength}, the longer and the shorter phase differ in"
         f" the same direction with p < {LEVEL} in every network, or no longer do; it also falls where a"
         " stronger attack on one of them breaks what PGD left.",

@@ -60,6 +60,14 @@ def free_step_curve():
     return _curve(table("free-step", model="ep-cnn").astype({"free_step": int}), "free_step")
 
 
+def corruption_phases():
+    """((steps, order), (steps, order)) of the free phase behind the published accuracies under natural
+    corruptions, and behind all others.
+    """
+    how = settings("cifar10", "ep-cnn")
+    return tuple((how[key], how["order"]) for key in ("corruption_predict_steps", "pgd_predict_steps"))
+
+
 def figures():
     """The paper's figures and what this book does with each: figure, dataset, shows, chapter, label (empty
     while the book does not draw it).

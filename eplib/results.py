@@ -58,6 +58,20 @@ class Result:
         return sizes[key]
 
 
+def rows(result, metric, **columns):
+    """The rows of a result's table with a metric, and with the values given in other columns: none where a
+    column is missing; floats are compared by `numpy.isclose`.
+    """
+    found = result.table[result.table.metric == metric]
+    for column, value in columns.items():
+        if column not in found:
+            return found[:0]
+        found = found[
+            np.isclose(found[column], value) if isinstance(value, float) else found[column] == value
+        ]
+    return found
+
+
 def folders(scale):
     """(folder that is written to, every folder that is read) of data; EPLIB_OUT redirects writing, smoke is
     never kept.

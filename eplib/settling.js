@@ -273,21 +273,6 @@ function linear(values) {
   return { place: (v) => (v - low) / (high - low || 1), ticks, label };
 }
 
-function make(tag, properties = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [key, value] of Object.entries(properties)) {
-    if (key === "role" || key.includes("-")) node.setAttribute(key, value);
-    else node[key] = value;
-  }
-  node.append(...children);
-  return node;
-}
-
-// Something to operate. JupyterLab would take its arrow keys without the attribute.
-function control(tag, properties) {
-  return make(tag, { ...properties, "data-lm-suppress-shortcuts": "true" });
-}
-
 // One of several names; inside a form of its own, so that the same names elsewhere are other groups.
 function radios(name, labels, chosen) {
   const inputs = labels.map((_, i) => control("input", { type: "radio", name, onchange: () => chosen(i) }));

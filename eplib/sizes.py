@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from eplib import suite
+from eplib import published, suite
 
 SHORTENED = [["apgd-ce", 20], ["apgd-t", 10], ["fab-t", 10], ["square", 200]]  # not AutoAttack
 WHOLE = [list(part) for part in suite.AUTOATTACK]
@@ -138,14 +138,13 @@ def corruptions(corrupted, settled, beyond, flips):
     """
     phase = {"phases": [corrupted[1]], "source": "regenerated", "batch": 25}
     every = {**phase, "severities": (1, 2, 3, 4, 5)}
-    lengths = ["own", (29, "synchronous"), (250, "synchronous")]  # published: 29, and 250 for clean accuracy
     return {
         "corruptions": {"images": corrupted[0], "types": "cifar-c", **every},
         "corruptions-settled": {
             **_named("images severities", settled),
             "types": "cifar-c",
             **phase,
-            "phases": lengths,
+            "phases": ["own", *published.corruption_phases()],
         },
         "corruptions-beyond": {"images": beyond, "types": "beyond", **every},
         "flips": {"images": flips, **phase},

@@ -31,6 +31,41 @@ class Verdict:
     overturn: str
 
 
+def judged(networks, results, sentence, overturn):
+    """The `Verdict` of a word about these networks: what their results, one a seed, say about the method is
+    added to the sentence.
+    """
+    said = sentence + about_the_method(networks, results)
+    return Verdict(networks, method_word(networks, results), said, overturn)
+
+
+def leader(ahead, p_values):
+    """The word for a lead, one number and one adjusted p a pair: "supported" when it is above 0 in all,
+    "contradicted" when it is below 0 in all, with every p below 0.05; otherwise "undecided".
+    """
+    if max(p_values) < LEVEL and (min(ahead) > 0 or max(ahead) < 0):
+        return "supported" if min(ahead) > 0 else "contradicted"
+    return "undecided"
+
+
+def bounded(found, limit, p_values):
+    """The word for a difference that should be at most `limit`: "supported" when every interval ends there or
+    below, "contradicted" when every one begins above it, with every adjusted p below 0.05; otherwise
+    "undecided". found: [(difference, low, high)], one a pair.
+    """
+    if all(high <= limit for _, _, high in found):
+        return "supported"
+    beyond = max(p_values) < LEVEL and all(low > limit for _, low, _ in found)
+    return "contradicted" if beyond else "undecided"
+
+
+def over_seeds(p_values):
+    """How many seeds stand behind means, and the largest of their adjusted p, in words."""
+    many = len(p_values) > 1
+    words = f"means of {len(p_values)} seeds; largest adjusted p" if many else "one seed; p"
+    return f"{words} {max(p_values):.2g}"
+
+
 def more_robust(ep_results, cnn_results, norm):
     """Is the EP-CNN more robust than the CNN under PGD? `leads` at the ε where the published EP-CNN leads its
     CNN most (`published.largest_gap`).
@@ -52,16 +87,14 @@ def leads(ep_results, rival_results, norm, target, rival="CNN", attack="PGD"):
     pairs = paired_outcomes(ep_results, rival_results, target)
     p_values = holm([mcnemar(ep, other) for ep, other in pairs])
     ahead = [ep.mean() - other.mean() for ep, other in pairs]
-    networks = "undecided"
     behind = lagging(ep_results, rival_results, rival)
-    if not behind and max(p_values) < LEVEL and (min(ahead) > 0 or max(ahead) < 0):
-        networks = "supported" if min(ahead) > 0 else "contradicted"
+    networks = "undecided" if behind else leader(ahead, p_values)
     epsilon = nearest(ep_results[0], target)
     said = _sentence(pairs, p_values, f"{attack} with {strength(norm, epsilon)}", networks, behind, rival)
-    return Verdict(
+    return judged(
         networks,
-        method_word(networks, ep_results),
-        said + about_the_method(networks, ep_results),
+        ep_results,
+        said,
         f"The word for these networks changes when, at {strength(norm, epsilon)}, one pair"
         f" no longer differs in the same direction with p < {LEVEL}, or when the mean clean accuracy of one"
         f" is more than {100 * UNDER_TRAINED:.0f} points below the other's or no longer is. The word for the"
@@ -152,11 +185,7 @@ def _sentence(pairs, p_values, under, networks, behind, rival):
     return (
         f"For these networks: {networks}. {behind}{' ' if behind else ''}Under {under} the EP-CNN keeps"
         f" {ep:.1%} of {len(pairs[0][0])} test images right and the {rival} {other:.1%}"
-        + (
-            f" (means of {len(pairs)} seeds; largest adjusted p {max(p_values):.2g})."
-            if len(pairs) > 1
-            else f" (one seed; p {p_values[0]:.2g})."
-        )
+        f" ({over_seeds(p_values)})."
     )
 
 
