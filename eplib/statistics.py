@@ -1,6 +1,11 @@
-"""Intervals and tests: thin calls of scipy."""
+"""Intervals and tests: thin calls of scipy and statsmodels."""
 
-from scipy.stats import binomtest, norm, wilcoxon
+import numpy as np
+from scipy.stats import binomtest, bootstrap, norm, ttest_ind, wilcoxon
+
+LEVEL = 0.05
+POWER = 0.8
+RESAMPLES = 1000
 
 
 def wilson(successes, n, confidence=0.95):
@@ -30,6 +35,19 @@ def paired_difference(first, second, confidence=0.95):
     return (only_first - only_second) / n, float(max(middle - half, -1)), float(min(middle + half, 1))
 
 
+def detectable(n, discordant, level=LEVEL, power=POWER):
+    """The smallest difference in accuracy, as a fraction, that a two-sided McNemar test of `n` images finds
+    with this power when two networks differ on a share `discordant` of them: the d of
+    n = (z_{1−level/2} √ψ + z_power √(ψ − d²))² / d², ψ the share (Connor 1987). 1.0 where no difference that
+    such a share allows is found.
+    """
+    first, second = norm.ppf(1 - level / 2), norm.ppf(power)
+    # squared and ordered by d: (n + z₂²) d² − 2 z₁ √(nψ) d + (z₁² − z₂²) ψ = 0, whose larger root is d
+    a, b, c = n + second**2, -2 * first * (n * discordant) ** 0.5, (first**2 - second**2) * discordant
+    d = (-b + (b * b - 4 * a * c) ** 0.5) / (2 * a)
+    return float(d) if discordant and d <= discordant else 1.0
+
+
 def signed_rank(first, second):
     """Two-sided Wilcoxon signed-rank test on pairs of numbers: p that their differences are as often and as
     far above 0 as below. 1.0 when they never differ.
@@ -39,8 +57,38 @@ def signed_rank(first, second):
 
 def holm(p_values):
     """p-values adjusted for their number by Holm's step-down method, in the order given."""
-    adjusted, running = [0.0] * len(p_values), 0.0
-    for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        running = max(running, min(1.0, (len(p_values) - rank) * p_values[i]))
-        adjusted[i] = running
-    return adjusted
+    from statsmodels.stats.multitest import multipletests  # only here: it takes a second to import
+
+    return [float(p) for p in multipletests(p_values, method="holm")[1]] if len(p_values) else []
+
+
+def welch(first, second, confidence=0.95):
+    """(difference of means, low, high, p): Welch's t test between two groups of networks, a number a seed.
+    Without two numbers in each group there is no interval: (difference, −inf, inf, 1.0).
+    """
+    difference = float(np.mean(first) - np.mean(second))
+    if min(len(first), len(second)) < 2 or not (np.ptp(first) or np.ptp(second)):
+        return difference, -np.inf, np.inf, 1.0
+    found = ttest_ind(first, second, equal_var=False)
+    low, high = found.confidence_interval(confidence)
+    return difference, float(low), float(high), float(found.pvalue)
+
+
+def cluster_bootstrap(count, statistic, confidence=0.95, resamples=RESAMPLES, seed=0):
+    """Percentile interval (low, high) of a statistic over `count` images: `statistic(places)` is computed of
+    resampled places of images, int [count], so that all that belongs to an image stays together. Resamples
+    for which it is NaN are left out; (NaN, NaN) where it is for most of them.
+    """
+    found = bootstrap(
+        (np.arange(count),),
+        lambda places: statistic(places),
+        n_resamples=resamples,
+        vectorized=False,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).bootstrap_distribution
+    kept = found[~np.isnan(found)]
+    if 2 * len(kept) < resamples:
+        return np.nan, np.nan
+    tail = 50 * (1 - confidence)
+    return tuple(float(v) for v in np.percentile(kept, (tail, 100 - tail)))
