@@ -198,8 +198,8 @@ def _parser():
         "name",
         nargs="?",
         default="training-iteration",
-        help="training-iteration (the default), input-gradient, cost, variants (of recipes), or"
-        " book: make book in a fresh clone",
+        help="training-iteration (the default), input-gradient, cost, corruptions, variants (of"
+        " recipes), or book: make book in a fresh clone",
     )
     benchmark.add_argument("--gpu-report", metavar="DIR", help="run the GPU's tests and all timings into DIR")
     benchmark.add_argument("--out", help="folder of the report, e.g. data/benchmarks")

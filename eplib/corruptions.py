@@ -15,7 +15,6 @@ not always a stronger corruption (`NOT_MONOTONE`). Motion blur and snow use Imag
 ImageMagick.
 """
 
-import time
 from numbers import Integral
 
 import torch
@@ -51,7 +50,6 @@ FAMILIES = {name: corruption.family for name, corruption in TABLE.items()}
 COLOURED = tuple(name for name, corruption in TABLE.items() if corruption.coloured)
 # a higher severity does not always change more, in the mean over pixels
 NOT_MONOTONE = ("glass_blur", "frost", "spatter", "elastic_transform", "saturate")
-REGENERATED = "CIFAR-10-C protocol, regenerated"  # what pages call images that this module makes
 CHUNK = 128  # images at a time: their intermediate values fit a processor's cache
 
 
@@ -116,15 +114,3 @@ def checked(images, ids):
 def as_images(x, images):
     """Levels / 255 in float64 as images of the type of `images`, equal to `data.as_float` of the levels."""
     return (x * 255).round().to(images) / 255
-
-
-def throughput(names=CIFAR_C, count=200, severity=3):
-    """{name: images a second} of corruptions, measured once on `count` random images after one warm-up."""
-    images = torch.rand(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    speeds = {}
-    for name in names:
-        corrupt(images[:8], name, severity, range(8))
-        start = time.perf_counter()
-        corrupt(images, name, severity, range(count))
-        speeds[name] = count / (time.perf_counter() - start)
-    return speeds

@@ -4,6 +4,8 @@ from dataclasses import fields
 
 from eplib import benchmark, scales
 from eplib.checks import NORMS
+from eplib.corruption_curves import words
+from eplib.corruptions import CIFAR_C
 from eplib.pictures import COLOURS, NAMES, draw
 from eplib.recipes import changes
 from eplib.sentences import Text, table
@@ -198,6 +200,40 @@ def _variant(recipe, chosen):
 
 def _tuples(value):
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def corruption_speed(report):
+    """Images a second that every corruption makes, CIFAR-10-C and the others side by side, from
+    `benchmark.corruption_speed`.
+    """
+    made = report["images"] * report["severities"] * 1000  # in one round; times are in milliseconds
+    sets = {
+        "CIFAR-10-C": CIFAR_C,
+        "beyond it": [c for c in report["milliseconds"] if c not in CIFAR_C],
+    }
+    speed = {c: made / v for c, v in report["milliseconds"].items()}
+    ends = {c: [made / v for v in report["spread"][c]] for c in speed}
+
+    def plot(axes):
+        for ax, (title, names) in zip(axes, sets.items(), strict=True):
+            found = sorted(names, key=speed.get)
+            for y, c in enumerate(found):
+                slowest, fastest = min(ends[c]), max(ends[c])
+                error = [[max(0, speed[c] - slowest)], [max(0, fastest - speed[c])]]
+                ax.errorbar(speed[c], y, xerr=error, fmt="o", color=GREY, markersize=5)
+            ax.set_yticks(range(len(found)), [words(c) for c in found])
+            ax.set(xscale="log", title=title, xlabel="images a second", ylim=(-0.6, len(found) - 0.4))
+
+    caption = (
+        f"How to read it: further right is faster; the scale is logarithmic. {report['images']} images at all"
+        f" {report['severities']} severities, median and range of interleaved rounds;"
+        f" {benchmark.in_words(report)}."
+        f" At this speed the 10,000 test images of CIFAR get all of CIFAR-10-C in"
+        f" {report['minutes_of_the_whole_set']:.1f} minutes; what networks make of them takes longer."
+    )
+    alt = "Images a second by corruption: " + ", ".join(f"{words(c)} {v:.0f}" for c, v in speed.items())
+    size = dict(width=10.0, height=5.2, sharey=False)
+    return draw("fig-corruption-speed", (1, 2), plot, caption, alt + ".", **size)
 
 
 def answer(report):

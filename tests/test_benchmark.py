@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from eplib import benchmark, learning, reference
+from eplib import benchmark, corruptions, learning, reference
 from eplib.network import EPCNN
 
 
@@ -31,3 +31,11 @@ def test_both_sides_do_the_same_work():
     )
     theirs = reference.nudged_gradients(net, images, labels, benchmark.BETA, *steps, "synchronous")
     assert max((ours[k] - theirs[k]).abs().max() for k in ours) < 1e-12
+
+
+def test_corruptions_are_timed_one_by_one_and_add_up_to_the_whole_set():
+    report = benchmark.corruption_speed(count=2, rounds=1)
+    assert list(report["milliseconds"]) == list(corruptions.TABLE)
+    assert all(low <= report["milliseconds"][c] <= high for c, (low, high) in report["spread"].items())
+    total = sum(report["milliseconds"][c] for c in corruptions.CIFAR_C) * 5000 / 60_000
+    assert report["minutes_of_the_whole_set"] == pytest.approx(total, abs=0.02) and total > 0

@@ -214,8 +214,3 @@ def test_bad_input_is_one_sentence(changes, words):
     arguments = dict(images=torch.zeros(2, 3, 32, 32), name="fog", severity=1, ids=[0, 1]) | changes
     with pytest.raises(InputError, match=words):
         corrupt(**arguments)
-
-
-def test_throughput_measures_what_it_is_asked_for():
-    speeds = corruptions.throughput(("contrast", "fog"), count=8)
-    assert list(speeds) == ["contrast", "fog"] and min(speeds.values()) > 0

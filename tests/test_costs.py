@@ -7,7 +7,18 @@ import pytest
 import torch
 from conftest import random_batch, random_net
 
-from eplib import benchmark, cost_figures, cost_verdicts, costs, gpu_report, gradients, scales, variants
+from eplib import (
+    benchmark,
+    corruption_curves,
+    corruptions,
+    cost_figures,
+    cost_verdicts,
+    costs,
+    gpu_report,
+    gradients,
+    scales,
+    variants,
+)
 from eplib.chapters import Badge
 from eplib.checks import InputError
 
@@ -61,6 +72,17 @@ def test_figures_and_words_come_from_the_report(report):
     assert f"{first['milliseconds']:.0f} ms" in picture.alt
     assert "How to read it" in cost_figures.growth(report).caption
     assert "times for training" in cost_figures.answer(report)
+
+
+def test_the_speed_of_corruptions_is_drawn_from_the_report():
+    times = {c: 10.0 + i for i, c in enumerate(corruptions.TABLE)}
+    spread = {c: [v - 1, v + 1] for c, v in times.items()}
+    report = {"milliseconds": times, "spread": spread, "images": 4, "severities": 5}
+    report |= {"minutes_of_the_whole_set": 3.21, "device": "cpu", "threads": 1, "torch": "2"}
+    picture = cost_figures.corruption_speed(report)
+    assert "in 3.2 minutes" in picture.caption and "cpu, 1 thread, torch 2" in picture.caption
+    for i, c in enumerate(corruptions.TABLE):
+        assert f"{corruption_curves.words(c)} {20_000 / (10 + i):.0f}" in picture.alt
 
 
 @pytest.mark.parametrize("ratio, word", [(12.0, "supported"), (11.9, "contradicted")])
