@@ -14,7 +14,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from eplib import checkpoints, data, files, measurements, results, scales, snapshots, studies
+from eplib import checkpoints, data, files, measurements, recipes, results, scales, snapshots, studies
 from eplib.checks import InputError, one_of
 
 LIST = files.ROOT / "data" / "campaign.toml"
@@ -199,9 +199,8 @@ def cost(piece):
         done, spent = progress["iteration"], progress["core_seconds"] / 60
     except (SafetensorError, OSError, ValueError, KeyError, TypeError):
         return whole
-    recipe = _recipe(piece)
     # later phases are longer, so the pace so far is a lower bound only
-    return max(whole - spent, spent * (recipe.images_seen // recipe.batch / done - 1))
+    return max(whole - spent, spent * (recipes.iterations(_recipe(piece))[1] / done - 1))
 
 
 def _recipe(piece):

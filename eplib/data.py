@@ -24,6 +24,7 @@ SPLITS = ("train", "test")
 # what NumPy and zipfile raise for a file that is no npz, cut short, or changed in a single byte
 DAMAGE = (OSError, EOFError, TypeError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
 CROPS = (None, "edge", "reflect")
+AUGMENTATIONS = ("", "randaugment")  # beyond flip and crop
 SIDE = 32  # pixels; 28×28 images are zero-padded to it
 
 GARMENTS = tuple("t-shirt trouser pullover dress coat sandal shirt sneaker bag ankle-boot".split())
@@ -159,6 +160,22 @@ def augment(images, generator, flip=True, crop=None, padding=4):
         i.to(images.device) for i in (torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :])
     )
     return images.permute(0, 2, 3, 1)[which, rows, columns].permute(0, 3, 1, 2)
+
+
+def augment_strongly(images, generator, augmentation):
+    """uint8 images [N, C, H, W] after `augmentation`: "" leaves them, "randaugment" changes each by two of
+    fourteen operations (brightness to shear) of magnitude 9, torchvision's defaults for RandAugment (Cubuk et
+    al., arXiv 1909.13719). generator: a CPU generator; all randomness comes from it.
+    """
+    if not one_of("augmentation", augmentation, AUGMENTATIONS):
+        return images
+    from torchvision.transforms.v2 import RandAugment  # only here: everything else works without torchvision
+
+    change = RandAugment()
+    seed = torch.randint(2**62, (1,), generator=generator).item()
+    with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
+        torch.manual_seed(seed)
+        return torch.stack([change(image) for image in images])
 
 
 def _inside(places, size, crop):

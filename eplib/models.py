@@ -13,6 +13,10 @@ TRAINED_AT = {  # ε in pixel units of [0, 1]
 }
 JUDGES = {"judge-l2": "l2-0.5", "judge-linf": "linf-4"}  # trained like these, and never attacked
 
+AUGMENTED = "vit-4"  # the transformer that is also trained by `STRONG`
+# The ViT-CIFAR project, which the paper's ViT files are named after, trains with AutoAugment and label
+# smoothing 0.1, Compact Transformers (arXiv 2104.05704) with RandAugment and label smoothing 0.1.
+STRONG = {"augmentation": "randaugment", "label_smoothing": 0.1}
 
 TRANSFORMERS = {  # {model: (kind, options)}; patches by the side of one in pixels
     "vit-4": ("ViT", {"patch": 4, "width": 384, "depth": 7, "heads": 12, "mlp": 384}),
@@ -71,7 +75,7 @@ def rows(network, ep, cnn, by_adamw, steps, order, transformers, attack_steps, s
     )
     found = {"ep-cnn": base} | twins(base) | variants | feed_forward(base, cnn, adversary)
     for model, (kind, options) in transformers.items():
-        found[model] = Row((), (), by_adamw, kind=kind, options=options)
+        found |= transformer(model, Row((), (), by_adamw, kind=kind, options=options))
     return found
 
 
@@ -133,6 +137,14 @@ def feed_forward(base, cnn, adversary):
     for name, threat in adversary.items():
         found[f"cnn-at-{name}"] = row(adversary=threat)
     return found | {judge: row(adversary=adversary[name]) for judge, name in JUDGES.items()}
+
+
+def transformer(name, final):
+    """A transformer at the end of its training and half-way; of `AUGMENTED` also the strongly augmented."""
+    found = {name: final, f"{name}-halfway": _with(final, stop=0.5)}
+    if name == AUGMENTED:
+        found[f"{name}-augmented"] = _with(final, **STRONG)
+    return found
 
 
 def wider(name, network, ep, steps, order):

@@ -236,11 +236,11 @@ def _training(training):
         words.append(f"PGD-{steps} {NORMS[norm]} {size}")
     words += [f"gradient penalty {r['gradient_penalty']:g}" if r["gradient_penalty"] else ""]
     words += ["AdamW" if r["optimiser"] == "adamw" else ""]
+    if r["weight_decay"] and r["kind"] != "readout":
+        words.append(f"weight decay {_short(r['weight_decay'])}")
     words += [f"stopped after {r['stop']:.0%} of the run" if r["stop"] < 1 else ""]
     words += ["RandAugment" if r["augmentation"] else ""]
     words += [f"label smoothing {r['label_smoothing']:g}" if r["label_smoothing"] else ""]
-    if r["weight_decay"] and r["kind"] != "readout":
-        words.append(f"weight decay {_short(r['weight_decay'])}")
     return ", ".join(filter(None, words))
 
 

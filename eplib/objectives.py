@@ -70,7 +70,7 @@ def _by_backprop(net, recipe, teacher):
         elif recipe.gradient_penalty:
             loss = penalised(net, images, labels, recipe.gradient_penalty)
         else:
-            loss = F.cross_entropy(net(images), labels)
+            loss = F.cross_entropy(net(images), labels, label_smoothing=recipe.label_smoothing)
         loss.backward()
 
     return gradient

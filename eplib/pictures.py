@@ -48,6 +48,8 @@ NAMES = {
 }
 ENDINGS = {  # what a model's name says after that of the network it departs from
     r"half": ", half the paper's width",
+    r"halfway": ", half-trained",
+    r"augmented": ", strong augmentation",
     r"fast": ", fast schedule",
     r"half-k": ", half the nudged steps",
     r"double-k": ", twice the nudged steps",

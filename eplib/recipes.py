@@ -23,7 +23,10 @@ class Recipe:
     that free phases can grow. precision: of states and convolutions in the phases, see `eplib.precision`.
     loss: of "ep", see `eplib.learning`. optimiser: "sgd" or "adamw". adversary: None or (norm, ε, steps of
     PGD) that changes every training image. gradient_penalty: factor of the squared norm of the loss's
-    gradient in the image.
+    gradient in the image. stop: the share of the run after which training ends; the schedule stays that of
+    the whole run, so the network is the whole run's at that moment. label_smoothing: of "backprop", the share
+    of the target that is spread evenly over the classes. augmentation: of images beyond flip and crop, see
+    `eplib.data.augment_strongly`.
     """
 
     kind: str
@@ -52,6 +55,15 @@ class Recipe:
     source: str | None = None
     adversary: tuple | None = None
     gradient_penalty: float = 0.0
+    stop: float = 1.0
+    label_smoothing: float = 0.0
+    augmentation: str = ""
+
+
+def iterations(recipe):
+    """(iterations of the whole run, which schedules refer to, iterations after which training ends)."""
+    whole = recipe.images_seen // recipe.batch
+    return whole, round(recipe.stop * whole)
 
 
 def phase_at(recipe, progress):

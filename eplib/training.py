@@ -140,7 +140,7 @@ def run(net, recipe, images, labels, validation, seed, history, snapshot, progre
     `eplib.objectives.gradient_of`. Raises Interrupted after Ctrl-C, between two iterations, with the state
     kept.
     """
-    iterations, per_epoch = recipe.images_seen // recipe.batch, len(images) // recipe.batch
+    (iterations, end), per_epoch = recipes.iterations(recipe), len(images) // recipe.batch
     generator = torch.Generator().manual_seed(seed)
     optimiser, best = _optimiser(net, recipe), Best()
     order, kept = snapshot.restore(net, optimiser, generator, best) or (
@@ -151,17 +151,16 @@ def run(net, recipe, images, labels, validation, seed, history, snapshot, progre
     gradient = objectives.gradient_of(net, recipe, teacher)
     begun = time.perf_counter() - kept["seconds"]
     begun_core = time.process_time() - kept["core_seconds"]
-    bar = tqdm(
-        total=iterations, initial=kept["iteration"], unit="batch", disable=not progress, desc="training"
-    )
+    bar = tqdm(total=end, initial=kept["iteration"], unit="batch", disable=not progress, desc="training")
     with bar, _ctrl_c_as_flag() as stop:
-        for iteration in range(kept["iteration"], iterations):
+        for iteration in range(kept["iteration"], end):
             if iteration % per_epoch == 0:
                 order = torch.randperm(len(images), generator=generator).to(images.device)
             place = iteration % per_epoch * recipe.batch
             batch = order[place : place + recipe.batch]
-            x = data.augment(data.as_float(images[batch]), generator, crop=recipe.crop)
-            last = (iteration + 1) % per_epoch == 0 or iteration + 1 == iterations
+            x = data.augment(images[batch], generator, crop=recipe.crop)
+            x = data.as_float(data.augment_strongly(x, generator, recipe.augmentation))
+            last = (iteration + 1) % per_epoch == 0 or iteration + 1 == end
             phase = recipes.phase_at(recipe, iteration / iterations) if recipe.kind == "ep" else None
             before = {n: p.detach().clone() for n, p in net.named_parameters()} if last else None
             _step(net, recipe, gradient, optimiser, x, labels[batch], phase, iteration, iterations)
@@ -180,9 +179,7 @@ def run(net, recipe, images, labels, validation, seed, history, snapshot, progre
                 kept |= {"seconds": seconds, "core_seconds": core_seconds}
                 snapshot.save(net, optimiser, generator, order, kept, best)
             if stop:
-                raise Interrupted(
-                    f"stopped after {iteration + 1} of {iterations} batches: the same command goes on"
-                )
+                raise Interrupted(f"stopped after {iteration + 1} of {end} batches: the same command goes on")
     best.put_back(net)
     return time.perf_counter() - begun
 
@@ -211,7 +208,7 @@ def _epoch(net, recipe, validation, phase, iteration, before, history):
     }
     if phase is not None:
         report = monitors.states(net, data.as_float(validation[0][:WATCHED]), phase[0])
-        share = recipes.learning_rate(recipe, 1.0, iteration, recipe.images_seen // recipe.batch)
+        share = recipes.learning_rate(recipe, 1.0, iteration, recipes.iterations(recipe)[0])
         record |= report | {
             "warnings": monitors.warnings(
                 report, record["update"], share, record["validation_accuracy"], net.classes

@@ -345,6 +345,36 @@ def test_augmenting_is_repeatable_and_keeps_shape_and_type(crop):
         assert not torch.equal(out, augmented(x, seed=1, crop=crop))
 
 
+def test_strong_augmentation_is_repeatable_and_leaves_the_global_generator_alone():
+    images = torch.randint(
+        0, 256, (40, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
+
+    def strong(seed):
+        generator = torch.Generator().manual_seed(seed)
+        return data.augment_strongly(images, generator, "randaugment"), generator.get_state()
+
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    first, state = strong(0)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(6)
+    again, _ = strong(0)
+    assert first.dtype == torch.uint8 and first.shape == images.shape and torch.equal(first, again)
+    assert not torch.equal(first, strong(1)[0])
+    assert not torch.equal(state, torch.Generator().manual_seed(0).get_state())  # the next batch differs
+    changed = (first != images).flatten(1).any(1)
+    assert 0.5 < changed.float().mean() <= 1  # some draws are the identity
+
+
+def test_no_strong_augmentation_draws_nothing():
+    images, generator = torch.zeros(2, 3, 32, 32, dtype=torch.uint8), torch.Generator().manual_seed(0)
+    assert data.augment_strongly(images, generator, "") is images
+    assert torch.equal(generator.get_state(), torch.Generator().manual_seed(0).get_state())
+    with pytest.raises(InputError, match="randaugment"):
+        data.augment_strongly(images, generator, "cutmix")
+
+
 def test_augmenting_leaves_its_input_alone():
     images = batch()
     before = images.clone()

@@ -220,6 +220,8 @@ def test_the_rule_tells_the_numbers_it_is_applied_with():
         ("cnn-at-linf-8", "PGD-3 ℓ∞ 8/255"),
         ("student-of-cnn", "taught by the CNN"),
         ("vit-4", "ViT, patches of 4 pixels, width 96, depth 5, 3 heads; AdamW, weight decay 0.05"),
+        ("vit-4-augmented", "weight decay 0.05, RandAugment, label smoothing 0.1"),
+        ("mixer-halfway", "AdamW, weight decay 0.05, stopped after 50% of the run"),
         ("swin", "Swin, patches of 2 pixels, width 48, depths 2-2, 3-6 heads"),
     ],
 )
@@ -254,6 +256,8 @@ def test_every_row_has_a_title_and_words_of_its_own(scale):
         ("ep-cnn-16-60", "EP-CNN 16, 60 + 2 × 20 synchronous steps"),
         ("ep-cnn-16-at-l2-0.5", "EP-CNN 16, adversarial training ℓ2 0.5"),
         ("ep-cnn-60", "EP-CNN, 60 + 2 × 20 synchronous steps"),
+        ("vit-lite-halfway", "ViT-Lite, half-trained"),
+        ("vit-4-augmented", "ViT, 4-pixel patches, strong augmentation"),
         ("something-new", "something-new"),
     ],
 )

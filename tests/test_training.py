@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import random_batch, random_net
 
-from eplib import baselines, checkpoints, data, dynamics, scales, training
+from eplib import baselines, checkpoints, data, dynamics, objectives, recipes, scales, snapshots, training
 from eplib.checks import InputError
 from eplib.snapshots import Snapshot
 
@@ -98,8 +98,79 @@ def test_validation_images_are_never_trained_on(images, monkeypatch):
     monkeypatch.setattr(data, "augment", lambda x, *a, **k: (seen.append(x), real(x, *a, **k))[1])
     trained(ROW, images)
     seen = {x.numpy().tobytes() for batch in seen for x in batch}
-    held_out = {x.numpy().tobytes() for x in data.as_float(images[0][600:])}
+    held_out = {x.numpy().tobytes() for x in images[0][600:]}
     assert seen and not seen & held_out
+
+
+@pytest.mark.parametrize("model", ["vit-8", "mixer"])
+def test_a_run_that_stops_is_the_whole_run_at_that_iteration(images, model, monkeypatch):
+    row = scales.row("smoke", model)
+    assert replace(row, recipe=replace(row.recipe, stop=0.5)) == scales.row("smoke", f"{model}-halfway")
+    whole, end = recipes.iterations(row.recipe)
+    assert (whole, end) == (8, 8) and recipes.iterations(scales.row("smoke", f"{model}-halfway").recipe) == (
+        8,
+        4,
+    )
+    states, real = [], training._step
+    monkeypatch.setattr(
+        training,
+        "_step",
+        lambda net, *a: (states.append({n: t.clone() for n, t in net.state_dict().items()}), real(net, *a)),
+    )
+    trained(row, images)
+    at_half = states[4]  # before the fifth iteration
+    net, history = trained(scales.row("smoke", f"{model}-halfway"), images)
+    assert all(torch.equal(t, at_half[n]) for n, t in net.state_dict().items())
+    assert not all(torch.equal(t, states[7][n]) for n, t in net.state_dict().items())
+    assert history[-1]["images_seen"] == 200
+
+
+def test_a_strongly_augmented_run_goes_on_with_the_images_of_an_undisturbed_one(
+    images, tmp_path, monkeypatch
+):
+    row, (x, y) = scales.row("smoke", "vit-4-augmented"), images
+    monkeypatch.setattr(snapshots, "SECONDS", 0.0)
+    steps, real = [], training._step
+
+    def dying(*arguments):
+        if len(steps) == 3:
+            raise KeyboardInterrupt
+        steps.append(real(*arguments))
+
+    def run():
+        net = training.initial(row, x, 10, 3)
+        snapshot = Snapshot(tmp_path / "run.safetensors", {})
+        training.run(net, row.recipe, x[:600], y[:600], (x[600:], y[600:]), 3, [], snapshot, progress=False)
+        return net
+
+    monkeypatch.setattr(training, "_step", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    monkeypatch.setattr(training, "_step", real)
+    torch.manual_seed(1)  # the global generator plays no part
+    found, expected = run(), trained(row, images, seed=3)[0]
+    assert all(torch.equal(a, b) for a, b in zip(found.parameters(), expected.parameters(), strict=True))
+    other = trained(scales.row("smoke", "vit-4"), images, seed=3)[0]
+    assert not torch.equal(next(other.parameters()), next(expected.parameters()))
+
+
+def test_smoothed_labels_are_what_back_propagation_fits(images):
+    row = scales.row("smoke", "vit-8")
+    net = training.initial(row, images[0], 10, 0).double()
+    x, y = data.as_float(images[0][:20]).double(), images[1][:20]
+    recipe = replace(row.recipe, label_smoothing=0.1)
+    objectives.gradient_of(net, recipe)(x, y, None)
+    found = [p.grad.clone() for p in net.parameters()]
+    targets = 0.9 * torch.nn.functional.one_hot(y, 10) + 0.01
+    loss = -(targets * net(x).log_softmax(1)).sum(1).mean()
+    for gradient, expected in zip(found, torch.autograd.grad(loss, list(net.parameters())), strict=True):
+        torch.testing.assert_close(gradient, expected)
+
+
+def test_recipes_that_set_nothing_new_keep_their_names():
+    assert not {"stop", "label_smoothing", "augmentation"} & set(recipes.changes(ROW.recipe))
+    strong = recipes.changes(scales.row("smoke", "vit-4-augmented").recipe)
+    assert strong["augmentation"] == "randaugment" and strong["label_smoothing"] == 0.1
 
 
 def test_checkpoint_records_how_it_was_made(smoke):
