@@ -49,14 +49,19 @@ def beside(pgd, attacks):
     return compared
 
 
-def beside_stored(shown, norm, pgd):
-    """`beside` PGD what is stored of `minimal_norm.FAST` in a norm; at the scales that chapters compute,
-    EP-CNN and CNN are measured where nothing is stored. pgd: {model: [Result]} of PGD in this norm.
+def stored(shown, norm):
+    """{model: [Result]} of `minimal_norm.FAST` in a norm, of every network where it is stored; at the scales
+    that chapters compute, EP-CNN and CNN are measured where nothing is.
     """
     found = chapters.stored(shown, f"minimal-{norm}")
     if shown.scale in chapters.TRAINED_BY_CHAPTERS:
         found |= chapters.outcomes(shown, ("ep-cnn", "cnn"), f"minimal-{norm}")
-    return beside(pgd, {FAST[norm]: found})
+    return found
+
+
+def beside_stored(shown, norm, pgd):
+    """`beside` PGD what is `stored` of the other attack in a norm. pgd: {model: [Result]} of PGD in it."""
+    return beside(pgd, {FAST[norm]: stored(shown, norm)})
 
 
 def _shared(*found):
@@ -65,10 +70,10 @@ def _shared(*found):
     keys = [key for key in stored[0] if all(key in each for each in stored)]
     every = [each[key] for key in keys for each in stored]
     places = iter(common(every)[1] if every else ())
-    return {key: [_images(each[key], next(places)) for each in stored] for key in keys}
+    return {key: [cut(each[key], next(places)) for each in stored] for key in keys}
 
 
-def _images(result, places):
+def cut(result, places):
     """A result of some of its images alone."""
     arrays = {"minimal_norm": result.arrays["minimal_norm"][places]} if result.arrays else {}
     part = dict(image_ids=result.image_ids[places], correct_clean=result.correct_clean[places])
