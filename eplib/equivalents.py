@@ -63,10 +63,9 @@ def training_equivalent(own, ladder, norm, name):
         steps = {e: measure(name, norms[places], norm) for e, norms in ladder.items()}
         return equivalent(measure(name, own[places], norm), steps)
 
-    # infinite values have their place in an order: the interval is that of ranks
-    bounds = 1e6
-    low, high = cluster_bootstrap(len(own), lambda places: float(np.clip(at(places), -bounds, bounds)))
-    ends = (float(np.sign(v) * np.inf) if abs(v) == bounds else v for v in (low, high))
+    far = 1e6  # stands for infinity, which scipy's standard error cannot take
+    ends = cluster_bootstrap(len(own), lambda places: float(np.clip(at(places), -far, far)))
+    ends = (float(np.sign(v) * np.inf) if abs(v) == far else v for v in ends)
     return at(np.arange(len(own))), *ends, measure(name, own, norm)
 
 

@@ -91,4 +91,6 @@ def cluster_bootstrap(count, statistic, confidence=0.95, resamples=RESAMPLES, se
     if 2 * len(kept) < resamples:
         return np.nan, np.nan
     tail = 50 * (1 - confidence)
-    return tuple(float(v) for v in np.percentile(kept, (tail, 100 - tail)))
+    # values that occurred, none between them: some statistics have gaps
+    ends = np.percentile(kept, (tail, 100 - tail), method="inverted_cdf")
+    return tuple(float(v) for v in ends)
