@@ -27,11 +27,13 @@ const STYLE = `
 .eplib-corruption .pictures { flex: 1 1 15em; display: grid; grid-template-columns: 1fr 1fr; gap: .8em;
   max-width: 26em; }
 .eplib-corruption .pictures canvas { width: 100%; }
-.eplib-corruption table { flex: 2 1 20em; min-width: 0; table-layout: fixed !important; margin: 0;
-  border-collapse: collapse; font-size: .95em; } /* outputs in the book set the layout */
+.eplib-corruption .answers { flex: 2 1 20em; min-width: 0; }
+.eplib-corruption table { width: 100%; table-layout: fixed !important; margin: 0; border-collapse: collapse;
+  font-size: .95em; } /* outputs in the book set the layout */
+.eplib-corruption thead th:nth-child(2) { width: 37%; }
 .eplib-corruption th, .eplib-corruption td { padding: .3em .5em .3em 0; border: 0; font-weight: 400;
   text-align: left; vertical-align: top; overflow-wrap: anywhere; line-height: 1.25; }
-.eplib-corruption tbody tr { border: 0; background: transparent !important; }
+.eplib-corruption thead, .eplib-corruption tr { border: 0 !important; background: transparent !important; }
 .eplib-corruption tbody th { font-weight: 600; color: var(--model);
   color: color-mix(in srgb, var(--model) 60%, currentColor); }
 .eplib-corruption i { display: block; height: .5em; margin: .15em 0; min-width: 1px;
@@ -67,11 +69,11 @@ function corruptionExplorer(root, data, ask) {
   const controls = make("div", { className: "controls" },
     make("label", {}, "corruption", type), make("label", {}, "severity", severity, shown), reset,
     ...(ask ? fields() : []));
-  const pictures = ["as it is", "corrupted"].map((words) => {
+  const pictures = [0, 1].map(() => { // as it is, and corrupted
     const canvas = make("canvas", { role: "img", width: data.side, height: data.side });
-    return { canvas, words: make("small"), node: make("div", {}, canvas), title: words };
+    const words = make("small");
+    return { canvas, words, node: make("div", {}, canvas, words) };
   });
-  pictures.forEach((p) => p.node.append(p.words));
   const rows = data.models.map(row);
   const said = make("p", { "aria-live": "polite" });
   root.classList.add("eplib-corruption");
@@ -79,10 +81,10 @@ function corruptionExplorer(root, data, ask) {
     buttons, controls, ...(data.note ? [make("small", {}, data.note)] : []),
     make("div", { className: "seen" },
       make("div", { className: "pictures" }, ...pictures.map((p) => p.node)),
-      make("table", { "aria-label": "what the networks say" },
-        make("thead", {}, make("tr", {}, ...["network", "of this image", "of all images, right"].map(
+      make("div", { className: "answers" }, make("table", { "aria-label": "what the networks say" },
+        make("thead", {}, make("tr", {}, ...["network", "says", "accuracy"].map(
           (textContent) => make("th", { scope: "col", textContent })))),
-        make("tbody", {}, ...rows.map((r) => r.node)))),
+        make("tbody", {}, ...rows.map((r) => r.node))))),
     said));
   list();
   start();
@@ -149,7 +151,7 @@ function corruptionExplorer(root, data, ask) {
       make("td", {}, share, right, make("small", {}, `of ${model.count} images, ${seeds}`)));
     node.style.setProperty("--model", model.colour);
     function draw([c, confidence], label, frame) {
-      answer.textContent = `${c === label ? "✓" : "✗"} ${data.classes[c]}, ${percent(confidence)}`;
+      answer.textContent = `${c === label ? "✓" : "✗"}\u00a0${data.classes[c]}, ${percent(confidence)}`;
       sure.style.width = `${100 * confidence}%`;
       share.textContent = percent(model.rates[frame]);
       right.style.width = `${100 * model.rates[frame]}%`;

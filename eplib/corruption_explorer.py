@@ -41,20 +41,27 @@ def corruptions(shown, found):
     ids = chosen(found, test.labels)
     entries = fitting(image_data(nets, test, i) for i in ids)
     given = page_data(found, test, entries)
-    of_seeds = ", ".join(f"{m['name']} {s}" for m, s in zip(given["models"], seeds.values(), strict=True))
     caption = (
-        "How to use it: choose an image and a corruption and move the severity. Left the image as it is and"
-        " as it comes to the networks; beside it what each of them says of it (✓ right, ✗ wrong, with its"
-        " confidence), and how many of all images it gets right under the same corruption. The images: of"
-        " each class the first test image that all of these networks get right uncorrupted, in canonical"
-        " order, and where these are too few, the first others. At first that corruption, severity and image"
-        " are shown where the EP-CNN and the CNN differ most in accuracy, of those where the more accurate of"
-        " the two gets the image right and the other does not. Images: CIFAR-10-C protocol, regenerated;"
-        f" accuracies: {curves.source(found)}; answers: of networks of seed {of_seeds}."
+        "How to use it: choose an image and a corruption and move the severity. First come the image as it is"
+        " and as the networks get it, then what each of them says of it (✓ right, ✗ wrong, with its"
+        " confidence) and how many of all images it gets right under the same corruption. The images: of each"
+        " class the first test image that all of these networks get right as it is, in canonical order, and"
+        " where these are too few, the first others. At first that corruption, severity and image are shown"
+        " where the EP-CNN and the CNN differ most in accuracy, of those where the more accurate of the two"
+        " gets the image right and the other does not. The corrupted images are made by the CIFAR-10-C"
+        f" protocol; the accuracies are of {curves.source(found)}; the answers are of networks of"
+        f" {_seeds(given, seeds)}."
     )
     if os.environ.get("EPLIB_STATIC") == "1":
         return explorers.embed("corruption", given, caption)
     return live(nets, test, given, caption)
+
+
+def _seeds(given, seeds):
+    if len(set(seeds.values())) == 1:
+        return f"seed {next(iter(seeds.values()))}"
+    names = [m["name"] for m in given["models"]]
+    return f"seeds {', '.join(f'{seed} ({n})' for n, seed in zip(names, seeds.values(), strict=True))}"
 
 
 def chosen(found, labels):

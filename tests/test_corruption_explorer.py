@@ -7,14 +7,17 @@ import pytest
 import torch
 from corrupted import falling, result
 from PIL import Image
+from test_pages import LIVE, visit
 
-from eplib import checkpoints, data
+from eplib import chapters, checkpoints, data, explorers
 from eplib import corruption_explorer as explorer
 from eplib.attacks import AttackedModel
+from eplib.checks import InputError
 from eplib.corruption_curves import COLOUR_NOTE, words
 from eplib.corruptions import CIFAR_C, FAMILIES, corrupt
 
-MODELS = {"ep-cnn": 0.9, "cnn": 0.7, "vit-8": 0.8}  # accuracy at severity 0
+MODELS = {"ep-cnn": 0.9, "cnn": 0.7, "cnn-plain": 0.8}  # accuracy at severity 0
+SHOWN = chapters.Shown("quick", "sample", (11, 13))
 IDS = [4, 9, 30]
 
 
@@ -77,7 +80,7 @@ def test_a_page_holds_the_corrupted_images_and_what_networks_say_of_them(given, 
 def test_beside_an_image_stand_the_measured_accuracies(given, found):
     named = [(m["name"], m["count"], m["seeds"]) for m in given["models"]]
     assert [m[1:] for m in named] == [(100, 2), (100, 1), (100, 1)]
-    assert [m[0].partition(",")[0] for m in named] == ["EP-CNN", "CNN", "ViT"]
+    assert [m[0].partition(",")[0] for m in named] == ["EP-CNN", "CNN", "CNN without BatchNorm"]
     assert len({m["colour"] for m in given["models"]}) == 3
     for of, start in zip(given["models"], ([0.9, 0.8], [0.7], [0.8]), strict=True):
         assert of["rates"][0] == pytest.approx(np.mean(start))
@@ -119,3 +122,237 @@ def test_it_opens_at_the_widest_gap_that_an_image_shows():
     right[0, 0, 3] = right[2, 0, 3] = True  # no longer told apart
     assert explorer.opening(accuracies, right) == [1, 2]
     assert explorer.opening(accuracies[::-1], right[:, ::-1]) == [1, 2]
+
+
+def test_a_chapters_explorer_shows_its_first_networks_and_loads_nothing(monkeypatch, found):
+    monkeypatch.setenv("EPLIB_STATIC", "1")
+    page = explorer.corruptions(SHOWN, found)
+    assert isinstance(page, explorers.Explorer) and 'data-explorer="corruption"' in page
+    for told in ("How to use it", "networks of seed 11.", "are of images by the CIFAR-10-C protocol"):
+        assert told in page
+    assert '"name": "MLP-Mixer"' not in page and page.count('"sheet"') == 4
+    assert "http:" not in page and "https:" not in page and "export default" not in page
+    assert len(page) < 700_000
+
+
+def test_networks_of_other_seeds_are_named(monkeypatch, found):
+    monkeypatch.setenv("EPLIB_STATIC", "1")
+    monkeypatch.setattr(explorer, "COUNT", 1)
+    others = {"ep-cnn": found["ep-cnn"][1:], "cnn": found["cnn"]}
+    assert "networks of seeds 13 (EP-CNN), 11 (CNN)." in explorer.corruptions(SHOWN, others)
+
+
+@pytest.fixture
+def widget(monkeypatch, found, nets):
+    monkeypatch.delenv("EPLIB_STATIC", raising=False)
+    monkeypatch.setattr(explorer, "COUNT", 1)
+    return explorer.corruptions(SHOWN, found)
+
+
+def test_the_live_host_takes_any_image_and_other_random_numbers(widget, nets, test):
+    assert widget.entry == {} and len(widget.data["images"]) == 1
+    widget.wanted = {"image": 57, "seed": 3}
+    assert widget.entry == explorer.image_data(nets, test, 57, 3)
+    assert not widget.busy and widget.message == ""
+    seen = sheet_frames(widget.entry, widget.data["columns"])
+    for seed, same in ((3, True), (0, False)):
+        x = corrupt(data.as_float(test.images[57:58]), "shot_noise", 4, [57], seed)
+        pixels = (x[0] * 255).round().byte().permute(1, 2, 0).numpy()
+        assert np.array_equal(seen[frame("shot_noise", 4)], pixels) == same
+
+
+@pytest.mark.parametrize(
+    "wanted, told",
+    [
+        ({"image": -1, "seed": 0}, "image = -1: give a whole number from 0 to"),
+        ({"image": 10**6, "seed": 0}, "image = 1000000: give"),
+        ({"image": 1.5, "seed": 0}, "image = 1.5: give"),
+        ({"image": "first", "seed": 0}, "image = 'first': give"),
+        ({"image": 1, "seed": -1}, "seed = -1: give a whole number, 0 or more"),
+        ({"image": 1, "seed": None}, "seed = None: give"),
+        ({}, "image = None: give"),
+    ],
+)
+def test_the_live_host_refuses_in_a_sentence_and_loses_nothing(nets, test, given, wanted, told):
+    widget = explorer.live(nets[1:2], test, given, "How")
+    widget.wanted = {"image": 1, "seed": 0}
+    before = widget.entry
+    widget.wanted = wanted
+    assert told in widget.message and widget.entry is before and not widget.busy
+    with pytest.raises(InputError, match=told):
+        explorer.image_data(nets, test, wanted.get("image"), wanted.get("seed"))
+
+
+@pytest.fixture(scope="module")
+def page(given, tmp_path_factory):
+    """Folder of a page with the same explorer twice."""
+    folder = tmp_path_factory.mktemp("page")
+    figure = explorers.embed("corruption", given, "How to use it")
+    head = '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    (folder / "corruption.html").write_text(f"{head}<title>corruption</title>{figure}{figure}")
+    return f"{folder.as_uri()}/"
+
+
+@pytest.fixture
+def opened(browser, page, request):
+    """(tab, its first explorer); at the end nothing has gone wrong. request.param: the width."""
+    tab, left, problems = visit(browser, page, "corruption.html", getattr(request, "param", 1200))
+    yield tab, tab.locator("[data-explorer=corruption]").first
+    assert left == problems == []
+    tab.close()
+
+
+def pixels(canvas):
+    """What a canvas shows, uint8 [H, W, 3]."""
+    png = base64.b64decode(canvas.evaluate("c => c.toDataURL()").split(",")[1])
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+def state(figure, given):
+    """(image, frame) that the controls say."""
+    pressed = figure.locator(".images button").evaluate_all("b => b.map((e) => e.ariaPressed)")
+    assert pressed.count("true") == 1
+    severity = int(figure.get_by_role("slider").input_value())
+    assert figure.locator("output").inner_text() == str(severity)
+    place = 5 * int(figure.locator("select").input_value()) + severity
+    return pressed.index("true"), place if severity else 0
+
+
+def agrees(figure, given, entries):
+    """Whether pictures, table and sentence are those of the state that the controls say; the state."""
+    image, place = state(figure, given)
+    entry, shown = entries[image], figure.locator(".pictures canvas")
+    frames = sheet_frames(entry, given["columns"])
+    assert np.array_equal(pixels(shown.nth(0)), frames[0])
+    assert np.array_equal(pixels(shown.nth(1)), frames[place])
+    lines = figure.locator("tbody tr").all()
+    right = []
+    for model, answers, line in zip(given["models"], entry["answers"], lines, strict=True):
+        c, confidence = answers[place]
+        mark = "✓" if c == entry["label"] else "✗"
+        right += [model["name"]] * (mark == "✓")
+        name, answer, share = line.locator("th, td").all()
+        assert name.inner_text() == model["name"]
+        class_told, chance = answer.inner_text().split(", ")
+        assert class_told == f"{mark}\u00a0{given['classes'][c]}"
+        assert int(chance.removesuffix("\u00a0%")) == pytest.approx(100 * confidence, abs=0.5)
+        rate, of = share.locator("span, small").all_inner_texts()
+        assert int(rate.removesuffix("\u00a0%")) == pytest.approx(100 * model["rates"][place], abs=0.5)
+        seeds = "mean of 2 seeds" if model["seeds"] == 2 else "1 seed"
+        assert of == f"of 100 images, {seeds}"
+        bars = line.locator("i").evaluate_all("b => b.map((e) => parseFloat(e.style.width))")
+        assert bars == pytest.approx([100 * confidence, 100 * model["rates"][place]])
+    said = figure.locator("p[aria-live]").inner_text()
+    named = f" ({'; '.join(right)})" if right else ""
+    told = f"{len(right)} of {len(lines)} networks right{named}."
+    assert f"image {entry['id']}, " in said and told in said
+    return image, place
+
+
+def test_it_opens_at_its_rule_and_follows_mouse_and_keys(opened, given):
+    tab, figure = opened
+    entries = given["images"]
+    assert list(agrees(figure, given, entries)) == given["open"]
+    groups = figure.locator("optgroup").evaluate_all("g => g.map((e) => [e.label, e.children.length])")
+    assert groups == [["noise", 4], ["blur", 5], ["weather", 5], ["digital", 5]]
+    assert COLOUR_NOTE in figure.inner_text()
+    slider, select = figure.get_by_role("slider"), figure.get_by_label("corruption")
+    figure.locator(".images button").nth(2).click()
+    select.select_option(label="shot noise *")
+    slider.focus()
+    for key, severity in (("Home", 0), ("ArrowRight", 1), ("ArrowRight", 2), ("End", 5)):
+        tab.keyboard.press(key)
+        expected = frame("shot_noise", severity) if severity else 0
+        assert agrees(figure, given, entries) == (2, expected)
+        told = f"shot noise *, severity {severity}" if severity else "0, no corruption"
+        assert slider.get_attribute("aria-valuetext") == told
+    select.focus()
+    tab.keyboard.press("ArrowDown")
+    assert agrees(figure, given, entries) == (2, frame("impulse_noise", 5))
+    figure.locator(".images button").nth(1).focus()
+    tab.keyboard.press("Enter")
+    assert agrees(figure, given, entries) == (1, frame("impulse_noise", 5))
+    second = tab.locator("[data-explorer=corruption]").nth(1)  # the same figure, moved by nothing of this
+    assert list(agrees(second, given, entries)) == given["open"]
+    figure.get_by_role("button", name="reset").click()
+    assert list(agrees(figure, given, entries)) == given["open"]
+
+
+@pytest.mark.parametrize("opened", [390], indirect=True)
+def test_it_fits_a_phone(opened, given):
+    tab, figure = opened
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    for part in figure.locator("button, select, input, canvas, td, th").all():
+        box = part.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+        assert part.evaluate("e => e.scrollWidth <= e.clientWidth + 1")
+    assert figure.locator(".pictures canvas").first.bounding_box()["width"] > 150
+    buttons = figure.locator(".images button")
+    assert min(min(b.bounding_box()["width"], b.bounding_box()["height"]) for b in buttons.all()) >= 44
+    buttons.nth(1).click()
+    assert agrees(figure, given, given["images"])[0] == 1
+
+
+def test_names_of_networks_are_read_on_dark_and_light_pages(opened, given):
+    tab, figure = opened
+    contrast = """([colour, background]) => {
+      const parse = (c) => (c.startsWith("color(srgb") ? c.match(/[\\d.]+/g).slice(0, 3).map(Number)
+        : c.match(/\\d+/g).slice(0, 3).map((v) => v / 255));
+      const light = (c) => parse(c).map((v) => (v > 0.04 ? ((v + 0.055) / 1.055) ** 2.4 : v / 12.92))
+        .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+      const [a, b] = [light(colour), light(background)].sort((x, y) => y - x);
+      return (a + 0.05) / (b + 0.05);
+    }"""
+    for text, background in (
+        ("rgb(20, 20, 20)", "rgb(255, 255, 255)"),
+        ("rgb(206, 214, 221)", "rgb(18, 18, 18)"),
+    ):
+        tab.evaluate(
+            "([c, b]) => Object.assign(document.body.style, { color: c, background: b })", [text, background]
+        )
+        for name in figure.locator("tbody th").all():
+            colour = name.evaluate("e => getComputedStyle(e).color")
+            assert tab.evaluate(contrast, [colour, background]) >= 4.5
+
+
+def test_the_live_host_asks_for_another_image_and_shows_what_comes(opened, given, nets, test):
+    tab, _ = opened
+    values = dict(data=given, caption="How", wanted={}, entry={}, message="", busy=False)
+    tab.evaluate(LIVE, [explorers.script("corruption"), values])
+    tab.wait_for_timeout(300)
+    live = tab.locator("#live [data-explorer=corruption]")
+    entries = list(given["images"])
+    assert list(agrees(live, given, entries)) == given["open"]
+    image, seed = live.get_by_label("any image"), live.get_by_label("random seed")
+    assert image.input_value() == str(IDS[given["open"][0]]) and seed.input_value() == "0"
+    image.fill("57")
+    image.press("Enter")
+    assert "computing…" in live.inner_text() and list(agrees(live, given, entries)) == given["open"]
+    entries.append(explorer.image_data(nets, test, 57))
+    come = "e => { model.set('entry', e); model.set('busy', false); }"
+    tab.evaluate(come, entries[3])
+    tab.wait_for_timeout(300)
+    assert "computing…" not in live.inner_text()
+    assert agrees(live, given, entries) == (3, given["open"][1])
+    seed.fill("4")
+    seed.press("Enter")
+    entries[3] = explorer.image_data(nets, test, 57, 4)
+    tab.evaluate(come, entries[3])
+    live.get_by_label("corruption").select_option(label="gaussian noise *")
+    tab.wait_for_timeout(300)
+    agrees(live, given, entries)
+    assert ", random seed 4:" in live.locator("p[aria-live]").inner_text()
+    assert live.locator(".images button").count() == 4
+    image.fill("-2")
+    image.press("Enter")
+    tab.evaluate("model.set('message', 'give more.'); model.set('busy', false)")
+    assert "give more." in live.inner_text() and agrees(live, given, entries)[0] == 3
+    live.locator(".images button").nth(1).click()
+    assert agrees(live, given, entries)[0] == 1 and image.input_value() == str(IDS[1])
+    image.fill(str(IDS[2]))  # that is there already
+    image.press("Enter")
+    assert agrees(live, given, entries)[0] == 2 and "give more." not in live.inner_text()
+    asked = [s["wanted"] for s in tab.evaluate("saved")]
+    assert asked == [{"image": 57, "seed": 0}, {"image": 57, "seed": 4}, {"image": -2, "seed": 4}]
+    tab.evaluate("end()")
+    assert tab.evaluate("left()") == 0

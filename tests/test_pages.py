@@ -333,3 +333,20 @@ def test_the_horizons_explorer_of_the_book_follows_its_keys(browser, site):
     assert seen[0][1] != seen[1][1] == seen[2][1]
     assert problems == []
     tab.close()
+
+
+def test_the_corruption_explorer_of_the_book_follows_its_controls(browser, site):
+    tab, _, problems = visit(browser, site, "book/corruptions.html")
+    explorer = tab.locator("[data-explorer=corruption]")
+    canvases, seen = explorer.locator(".pictures canvas"), []
+    explorer.locator(".images button").first.click()
+    explorer.get_by_label("corruption").select_option("0")
+    explorer.get_by_role("slider").focus()
+    for key in ("Home", "ArrowRight", "End"):
+        tab.keyboard.press(key)
+        pixels = [canvas.evaluate("c => c.toDataURL()") for canvas in canvases.all()]
+        seen.append((*pixels, explorer.locator("[aria-live]").inner_text()))
+    assert seen[0][0] == seen[0][1]  # severity 0: the image as it is
+    assert [len(set(of)) for of in zip(*seen, strict=True)] == [1, 3, 3]
+    assert problems == []
+    tab.close()
