@@ -12,7 +12,15 @@ from eplib.pictures import COLOURS, name
 from eplib.sentences import Text, table
 from eplib.statistics import LEVEL, cluster_bootstrap
 
-WEIGHED = ("ep-cnn", "twin-bptt", "cnn-like-ep", "cnn-penalised", "student-of-ep-cnn")
+WEIGHED = (
+    "ep-cnn",
+    "twin-bptt",
+    "cnn-like-ep",
+    "cnn-plain",
+    "cnn-penalised",
+    "cnn-penalised-3",
+    "student-of-ep-cnn",
+)
 RIVALS = tuple(f"cnn-at-{key}" for key in TRAINED_AT)
 SAYS = {"supported": "yes", "contradicted": "no", "undecided": "undecided"}
 
@@ -70,7 +78,7 @@ def pair_table(rows):
 
 def missing(found, scale):
     """Which networks of the pairs are not stored with both attacks, as a sentence; "" where none is."""
-    models = dict.fromkeys(m for p in causes.PAIRS for m in (p.model, p.without))
+    models = dict.fromkeys(m for p in causes.pairs(scale) for m in (p.model, p.without))
     absent = [name(m) for m in models if m not in found]
     if not absent:
         return Text("")

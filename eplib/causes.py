@@ -2,10 +2,11 @@
 images under all attacks measured.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from eplib import scales
 from eplib.black_box import common
 from eplib.statistics import detectable, holm, mcnemar, paired_difference
 
@@ -32,7 +33,7 @@ CAUSES = {  # {key: what would have to be true}
     "unit": "the bounded unit makes it robust",
     "pooling": "max pooling makes it robust",
     "settings": "it depends on how Equilibrium Propagation is set",
-    "gradient": "a CNN with small input gradients is as fragile as any",
+    "gradient": "small input gradients make a CNN robust",
     "teaching": "what makes it robust can be taught to a feed-forward network",
     "adversarial": "Equilibrium Propagation adds to adversarial training",
 }
@@ -60,9 +61,25 @@ PAIRS = (
     Pair("settings", "ep-cnn-squared-error", "ep-cnn", "squared error instead of cross-entropy"),
     Pair("settings", "ep-cnn-live", "ep-cnn", "pooling winners that may switch while nudged"),
     Pair("gradient", "cnn-penalised", "cnn-plain", "a penalty on the input gradient"),
+    Pair("gradient", "cnn-penalised-3", "cnn-plain", "three times that penalty"),
     Pair("teaching", "student-of-ep-cnn", "student-of-cnn", "the EP-CNN as teacher instead of the CNN"),
     Pair("adversarial", "ep-cnn-at-l2-0.5", "cnn-at-l2-0.5", "adversarial training on both, an EP-CNN"),
 )
+
+
+def pairs(scale):
+    """`PAIRS` as a scale has them: where it trains variants of Equilibrium Propagation on a smaller network,
+    "ep-cnn-16", pairs of two of them are of that one.
+    """
+    rows = scales.scale(scale).rows
+    return tuple(p if {p.model, p.without} <= rows.keys() else _smaller(p) for p in PAIRS)
+
+
+def _smaller(pair):
+    both = {k: getattr(pair, k) for k in ("model", "without")}
+    if not all(m.startswith("ep-cnn") for m in both.values()):
+        return pair
+    return replace(pair, **{k: m.replace("ep-cnn", "ep-cnn-16", 1) for k, m in both.items()})
 
 
 @dataclass(frozen=True)
@@ -90,9 +107,9 @@ class Compared:
     detectable: float
 
 
-def compared(found, epsilon, pairs=PAIRS):
+def compared(found, epsilon, pairs):
     """[Compared] of every pair of which both networks are there, in every seed that they share, in the order
-    of `pairs`.
+    of [Pair].
 
     found: {model: [Result, one a seed]} of outcomes under all attacks (see `smallest.beside`). epsilon: one
     at which all were measured.

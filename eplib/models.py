@@ -11,6 +11,7 @@ TRAINED_AT = {  # ε in pixel units of [0, 1]
     **{f"l2-{e:g}": ("l2", e) for e in (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)},
     **{f"linf-{e}": ("linf", e / 255) for e in (1, 2, 4, 8)},
 }
+PENALISED = {"cnn-penalised": 1.0, "cnn-penalised-3": 3.0}  # one of them near an EP-CNN's input gradients
 JUDGES = {"judge-l2": "l2-0.5", "judge-linf": "linf-4"}  # trained like these, and never attacked
 
 AUGMENTED = "vit-4"  # the transformer that is also trained by `STRONG`
@@ -131,7 +132,8 @@ def feed_forward(base, cnn, adversary):
     gains = base.recipe.gains
     found["cnn-like-ep"] = row(like_ep, weight_decay=base.recipe.weight_decay, gains=gains)
     found["cnn-like-ep-wd-0"] = row(like_ep, gains=gains)
-    found["cnn-penalised"] = row(plain, gradient_penalty=1.0)
+    for name, factor in PENALISED.items():
+        found[name] = row(plain, gradient_penalty=factor)
     found["student-of-ep-cnn"] = row(like_ep, source="ep-cnn", gains=gains)
     found["student-of-cnn"] = row(plain, source="cnn")
     for name, threat in adversary.items():

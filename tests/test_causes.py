@@ -47,6 +47,15 @@ def test_every_pair_is_of_networks_that_can_be_trained_and_has_a_cause():
     assert all(m in models.TRAINED_AT for m in (r.removeprefix("cnn-at-") for r in cause_sentences.RIVALS))
 
 
+def test_at_a_scale_with_smaller_variants_pairs_are_of_those():
+    assert causes.pairs("quick") == causes.PAIRS
+    for before, pair in zip(causes.PAIRS, causes.pairs("cpu"), strict=True):
+        there = {pair.model, pair.without} <= scales.scale("cpu").rows.keys()
+        assert there or before.cause == "adversarial"
+        if "ep-cnn-16" in (pair.model, pair.without):
+            assert pair.model.startswith("ep-cnn-16") and pair.without.startswith("ep-cnn-16")
+
+
 def test_pairs_are_compared_on_the_same_images_in_the_seeds_that_both_have():
     first, second = np.arange(N) < 70, np.arange(N) % 3 > 0
     found = {"a": [outcome("a", first), outcome("a", 10, seed=2)], "b": [outcome("b", second)], "c": []}
@@ -245,7 +254,7 @@ def everything():
 
 
 def test_the_figure_of_pairs_draws_and_tells_every_lead(axes, monkeypatch):
-    rows = causes.compared(everything(), 0.3)
+    rows = causes.compared(everything(), 0.3, causes.PAIRS)
     (ax,) = cause_figures.pairs("fig-causes", rows, BADGE, "l2", 0.3)
     labels = [t.get_text() for t in ax.get_yticklabels()]
     assert len(rows) == len(labels) == 4 and "twin by BPTT" in " ".join(labels)
@@ -278,7 +287,7 @@ def test_the_figure_of_predictions_shows_both_distances_of_every_network(axes, m
 
 def test_tables_and_answers_are_composed_from_the_pairs():
     found = everything()
-    rows = causes.compared(found, 0.3)
+    rows = causes.compared(found, 0.3, causes.PAIRS)
     page = cause_sentences.pair_table(rows)
     for r in rows:
         assert f"{100 * r.difference:+.1f}" in page and f"{r.p:.2g}" in page
