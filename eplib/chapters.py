@@ -143,13 +143,14 @@ def where_stored(dataset, scale="best", seeds="all", measurement="pgd-linf"):
 
 def stored(shown, measurement, models=None):
     """{model: [Result, one a seed]} of a measurement where it is stored, for seeds shown: of `models`, or of
-    every network of the scale. Nothing is trained or measured; {} where nothing is shown (None).
+    every network of the scale that was trained to the end. Nothing is trained or measured; {} where nothing
+    is shown (None).
     """
     if shown is None:
         return {}
-    size = scales.scale(shown.scale)
-    found = {}
-    for model in models or size.others.get(shown.dataset, size.rows):
+    size, found = scales.scale(shown.scale), {}
+    rows = size.others.get(shown.dataset, size.rows)
+    for model in models or [m for m, row in rows.items() if row.recipe.stop == 1]:
         for seed in shown.seeds:
             path = checkpoints.find(shown.scale, model, shown.dataset, seed)
             result = path and _result(checkpoints.load(path), measurement)

@@ -32,7 +32,8 @@ def stored(rivals=rules.FINAL, ep=0.7, rival=0.5, seeds=SEEDS, clean=0.9, datase
         for m in rules.COMPARISONS[:2]:
             found[m][model] = [attacked(m, model, value, s, c, dataset) for s in seeds]
         found["corruptions"][model] = [
-            corrupted(model, value, clean=c, seed=s, names=rules.TYPES, dataset=dataset) for s in seeds
+            corrupted(model, value, clean=c, seed=s, names=rules.TYPES, severities=(3,), dataset=dataset)
+            for s in seeds
         ]
     return found
 
@@ -41,7 +42,7 @@ def put(found, measurement, model, right):
     """The same with another accuracy of one model in one comparison."""
     changed = {m: dict(of) for m, of in found.items()}
     if measurement == "corruptions":
-        new = [corrupted(model, right, seed=s, names=rules.TYPES) for s in SEEDS]
+        new = [corrupted(model, right, seed=s, names=rules.TYPES, severities=(3,)) for s in SEEDS]
     else:
         new = [attacked(measurement, model, right, s) for s in SEEDS]
     changed[measurement][model] = new
