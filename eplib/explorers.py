@@ -23,6 +23,7 @@ SCRIPTS = {
     "settling": "settling.js",
     "horizons": "horizons.js",
     "corruption": "corruption.js",
+    "curves": "curve_plot.js curves.js",
 }
 SETTLING_CAPTION = (
     "How to use it: press play or move the step and watch an image's activity settle; one small square is one"
@@ -177,7 +178,8 @@ def embed(kind, data, caption):
 
 def script(kind):
     """The JavaScript of an explorer, with what all of them share before it."""
-    return "\n".join(Path(__file__).with_name(name).read_text() for name in ("elements.js", SCRIPTS[kind]))
+    names = f"elements.js {SCRIPTS[kind]}".split()
+    return "\n".join(Path(__file__).with_name(name).read_text() for name in names)
 
 
 def sprite(frames):

@@ -350,3 +350,22 @@ def test_the_corruption_explorer_of_the_book_follows_its_controls(browser, site)
     assert [len(set(of)) for of in zip(*seen, strict=True)] == [1, 3, 3]
     assert problems == []
     tab.close()
+
+
+def test_the_curves_of_the_book_follow_keys_and_the_address(browser, site):
+    tab, _, problems = visit(browser, site, "book/robustness-curves.html#curves?attacks=square&axis=linear")
+    explorer = tab.locator("[data-explorer=curves]")
+    said, plot = explorer.locator("[aria-live]"), explorer.get_by_role("application")
+    assert explorer.get_by_role("checkbox", name="Square").is_checked()
+    explorer.get_by_role("button", name="reset").click()
+    assert tab.url.endswith("book/robustness-curves.html")
+    plot.focus()
+    told = []
+    for key in ("Home", "End", "ArrowDown"):
+        tab.keyboard.press(key)
+        told.append(said.inner_text())
+    assert len(set(told)) == 3 and all(" ε = " in line and "data/results/" in line for line in told)
+    explorer.get_by_role("combobox", name="published").select_option("cifar10")
+    assert "#curves?norm=l2" in tab.url and "published=cifar10" in tab.url
+    assert problems == []
+    tab.close()
