@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
-from eplib import attack_figures, chapters, curves, panels, pictures, published, statistics, verdicts
+from eplib import attack_figures, chapters, curves, panels, pictures, statistics, verdicts
 from eplib import corruption_scores as scores
 from eplib.black_box_figures import our_plan
 from eplib.network_figures import spread
-from eplib.transformer_verdicts import FINAL, HALFWAY, TYPES, under
+from eplib.transformer_verdicts import FINAL, HALFWAY, TYPES, target, under
 
 DRAWN = ("ep-cnn", "cnn", *FINAL)
 PUBLISHED = {  # the paper's figures beside ours
@@ -73,9 +73,7 @@ def _measured(found, measurement):
             if measurement == "corruptions":
                 value, *bounds = scores.interval(scores.per_image(r, types=TYPES))
             else:
-                norm = measurement.removeprefix("pgd-")
-                target = published.largest_gap("l2" if norm == "l2" else "linf")[0]
-                right = r.correct[list(r.epsilons).index(verdicts.nearest(r, target))]
+                right = r.correct[list(r.epsilons).index(verdicts.nearest(r, target(r.norm)))]
                 value, bounds = right.mean(), statistics.wilson(right.sum(), right.size)
             pairs.append((r.correct_clean.mean(), value))
             intervals.append(tuple(bounds))

@@ -9,7 +9,6 @@ from eplib import (
     chapters,
     corruption_scores,
     pictures,
-    published,
     published_curves,
     scales,
     verdicts,
@@ -29,6 +28,7 @@ from eplib.transformer_verdicts import (
     TRANSFORMERS,
     compared,
     each,
+    target,
     under,
 )
 
@@ -126,8 +126,8 @@ def _head(found, measurement):
     if measurement == "corruptions":
         return "corruptions"
     norm = "l2" if measurement == "pgd-l2" else "linf"
-    target, of = published.largest_gap(norm)[0], found.get(measurement, {}).get("ep-cnn")
-    epsilon = verdicts.nearest(of[0], target) if of else target
+    of = found.get(measurement, {}).get("ep-cnn")
+    epsilon = verdicts.nearest(of[0], target(norm)) if of else target(norm)
     attack = "PGD" if measurement != "suite-linf" else suite_name(found[measurement]) if of else "suite"
     return f"{attack} {strength(norm, epsilon)}"
 

@@ -5,6 +5,7 @@ Three comparisons are fixed beforehand (`COMPARISONS`), attacks at the ε where 
 CNN most. Results are {measurement: {model: [Result, one a seed]}}; what is missing leaves words undecided.
 """
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +56,12 @@ class Compared:
         if self.discordant is None:
             return None
         return statistics.detectable(self.n, self.discordant, level=LEVEL / self.tests)
+
+
+@functools.cache
+def target(norm):
+    """The ε at which networks are compared: where the published EP-CNN leads its CNN most."""
+    return published.largest_gap(norm)[0]
 
 
 def compared(found, rivals):
@@ -108,7 +115,7 @@ def _pairs(found, rival, measurement):
     if measurement == "corruptions":
         shares = ([corruption_scores.per_image(r, types=TYPES) for r in results] for results in (ep, other))
         return list(zip(*shares, strict=True))
-    return verdicts.paired_outcomes(ep, other, published.largest_gap("linf")[0]) if ep else []
+    return verdicts.paired_outcomes(ep, other, target("linf")) if ep else []
 
 
 def each(found, rivals=FINAL):
@@ -167,7 +174,7 @@ def under(found, measurement):
         return f"the {len(TYPES)} corruptions"
     first = found[measurement]["ep-cnn"][0]
     attack = "PGD" if measurement == "pgd-linf" else suite_name(found[measurement])
-    return f"{attack} with {strength('linf', verdicts.nearest(first, published.largest_gap('linf')[0]))}"
+    return f"{attack} with {strength('linf', verdicts.nearest(first, target('linf')))}"
 
 
 def every(said):

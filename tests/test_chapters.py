@@ -146,6 +146,15 @@ def test_stored_results_are_found_and_nothing_is_computed(shown, out, smoke, mon
     assert chapters.radii(shown, "l2")["cnn"] != chapters.radii(shown, "linf")["cnn"]
 
 
+def test_half_trained_networks_are_shown_only_where_they_are_asked_for(shown, out, smoke):
+    folder, cnn = out / "checkpoints" / "smoke", smoke["cnn"]
+    for model in ("mixer", "mixer-halfway"):
+        path = checkpoints.save(folder, cnn.net, model, "sample", "smoke", 0, cnn.record["training"])
+        measurements.stored_or_measured(checkpoints.load(path), "pgd-linf", progress=False)
+    assert list(chapters.stored(shown, "pgd-linf")) == ["mixer"]
+    assert list(chapters.stored(shown, "pgd-linf", ("mixer-halfway",))) == ["mixer-halfway"]
+
+
 def test_a_scale_whose_images_are_not_at_hand_is_not_the_best(monkeypatch, tmp_path):
     monkeypatch.setattr(chapters, "complete", lambda scale, dataset, needs, once: (11,))
     monkeypatch.setenv("EPLIB_DATA", str(tmp_path))

@@ -1,10 +1,12 @@
 """Figures and sentences of the page about several transformers, from results whose numbers are known."""
 
+import functools
 import re
+from functools import partial
 
 import numpy as np
 import pytest
-from corrupted import result as corrupted
+from corrupted import result
 from drawings import (
     axes_only,
     is_valid_svg_of_the_same_bytes_that_loads_nothing,
@@ -29,6 +31,8 @@ MODELS = (*figures.DRAWN, *rules.HALFWAY)
 RIGHT = {m: 0.3 + 0.02 * i for i, m in enumerate(MODELS)} | {"ep-cnn": 0.8, "cnn": 0.7}
 CLEAN = {m: 0.88 - 0.05 * m.endswith("-halfway") for m in MODELS} | {"ep-cnn": 0.9}
 
+corrupted = functools.cache(partial(result, names=rules.TYPES, severities=(3,)))
+
 
 def attacked(measurement, model, seed, n=100):
     norm = "l2" if measurement == "pgd-l2" else "linf"
@@ -52,10 +56,7 @@ def attacked(measurement, model, seed, n=100):
 
 def stored(models=MODELS, seeds=(11, 13)):
     found = {m: {k: [attacked(m, k, s) for s in seeds] for k in models} for m in sentences.MEASURED[:3]}
-    found["corruptions"] = {
-        k: [corrupted(k, RIGHT[k], CLEAN[k], s, names=rules.TYPES, severities=(3,)) for s in seeds]
-        for k in models
-    }
+    found["corruptions"] = {k: [corrupted(k, RIGHT[k], CLEAN[k], s) for s in seeds] for k in models}
     return found
 
 
@@ -168,7 +169,6 @@ def test_the_table_has_a_line_a_checkpoint_and_a_column_a_measurement(found):
     final = by_place["ViT, 4-pixel patches", "final, strong augmentation"]
     assert float(final[2]) == pytest.approx(100 * RIGHT["vit-4-augmented"], abs=0.6)
     assert float(final[4]) == pytest.approx(float(final[2]) - 10, abs=0.6)
-    del found["pgd-linf"]
     some = stored(("ep-cnn", "cct"))
     del some["suite-linf"]
     _, *lines = cells(sentences.overview(some | {"suite-linf": {}}))
@@ -176,7 +176,6 @@ def test_the_table_has_a_line_a_checkpoint_and_a_column_a_measurement(found):
 
 
 def test_the_table_of_comparisons_has_every_lead_and_the_word(found):
-    found = stored()
     head, *lines = cells(sentences.comparisons(found, rules.FINAL))
     assert len(lines) == len(rules.FINAL) and head[-1] == "more robust?"
     said, family = rules.each(found), rules.compared(found, rules.FINAL)
@@ -228,7 +227,6 @@ def test_published_numbers_come_from_the_stored_curves():
 
 
 def test_what_could_be_resolved(found):
-    found = stored()
     family = rules.compared(found, rules.FINAL)
     limits = [by["suite-linf"].resolved for by in family.values()]
     text = sentences.power(found)
@@ -238,9 +236,8 @@ def test_what_could_be_resolved(found):
     assert sentences._range([1.0]) == "none" and sentences._range([0.1, 1.0]) == "10 to 10 points, or none"
 
 
-def test_words_at_two_checkpoints(monkeypatch):
-    same = sentences.two_checkpoints(stored())
-    assert "for 6 of 6 architectures." in same
+def test_words_at_two_checkpoints(found, monkeypatch):
+    assert "for 6 of 6 architectures." in sentences.two_checkpoints(found)
     monkeypatch.setitem(RIGHT, "swin-halfway", 0.8)
     assert (
         "for 5 of 6 architectures; another for Swin undecided, then supported."
@@ -249,8 +246,7 @@ def test_words_at_two_checkpoints(monkeypatch):
     assert "No architecture" in sentences.two_checkpoints(stored(("ep-cnn", "cct")))
 
 
-def test_what_pgd_and_the_suite_leave_of_the_strongly_augmented_network():
-    found = stored()
+def test_what_pgd_and_the_suite_leave_of_the_strongly_augmented_network(found):
     text = sentences.smoothing(found)
     half = (RIGHT["vit-4-augmented"], RIGHT["vit-4-augmented"] - 0.1)
     first, second = re.search(r"strong augmentation (\S+)% and (\S+)%", text).groups()
@@ -260,7 +256,7 @@ def test_what_pgd_and_the_suite_leave_of_the_strongly_augmented_network():
     assert "not stored" in sentences.smoothing(stored(("ep-cnn", "vit-4")))
 
 
-def test_what_is_missing_are_the_campaigns_own_entries():
+def test_what_is_missing_are_the_campaigns_own_entries(found):
     every = sentences.missing(SHOWN, {m: {} for m in sentences.MEASURED})
     names = {p.network.name for p in campaign.pieces() if p.scale == "quick" and p.seed in SHOWN.seeds}
     told = set(re.findall(r"`(quick/\S+)`", every))
@@ -268,9 +264,9 @@ def test_what_is_missing_are_the_campaigns_own_entries():
         {f"quick/sample/{m}-s{s}" for m in (*rules.FINAL, *rules.HALFWAY) for s in (11, 13)} <= told <= names
     )
     assert "campaign run --scale quick" in every
-    assert "Everything" in sentences.missing(SHOWN, stored())
-    some = stored()
-    some["suite-linf"]["cct"] = some["suite-linf"]["cct"][:1]
+    assert "Everything" in sentences.missing(SHOWN, found)
+    suite = found["suite-linf"]
+    some = found | {"suite-linf": suite | {"cct": suite["cct"][:1]}}
     assert "suite-linf of `quick/sample/cct-s13`." in sentences.missing(SHOWN, some)
     assert "trains none" in sentences.missing(
         Shown("smoke", "sample", (0,)),

@@ -1,8 +1,10 @@
+import functools
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
-from corrupted import result as corrupted
+from corrupted import result
 
 from eplib import models, published, scales, statistics
 from eplib import transformer_verdicts as rules
@@ -12,6 +14,8 @@ from eplib.results import Result
 N = 400
 SEEDS = (11, 13)
 EPSILON = published.largest_gap("linf")[0]
+
+corrupted = functools.cache(partial(result, names=rules.TYPES, severities=(3,)))
 
 
 def attacked(measurement, model, right, seed, clean=0.9, dataset="sample", n=N, epsilon=EPSILON):
@@ -32,8 +36,7 @@ def stored(rivals=rules.FINAL, ep=0.7, rival=0.5, seeds=SEEDS, clean=0.9, datase
         for m in rules.COMPARISONS[:2]:
             found[m][model] = [attacked(m, model, value, s, c, dataset) for s in seeds]
         found["corruptions"][model] = [
-            corrupted(model, value, clean=c, seed=s, names=rules.TYPES, severities=(3,), dataset=dataset)
-            for s in seeds
+            corrupted(model, value, clean=c, seed=s, dataset=dataset) for s in seeds
         ]
     return found
 
@@ -42,7 +45,7 @@ def put(found, measurement, model, right):
     """The same with another accuracy of one model in one comparison."""
     changed = {m: dict(of) for m, of in found.items()}
     if measurement == "corruptions":
-        new = [corrupted(model, right, seed=s, names=rules.TYPES, severities=(3,)) for s in SEEDS]
+        new = [corrupted(model, right, seed=s) for s in SEEDS]
     else:
         new = [attacked(measurement, model, right, s) for s in SEEDS]
     changed[measurement][model] = new
