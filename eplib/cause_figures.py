@@ -3,7 +3,7 @@ gradient predict, and the ladder of adversarially trained CNNs.
 """
 
 import numpy as np
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
 from eplib import panels
 from eplib.checks import NORMS, strength
@@ -149,6 +149,10 @@ def predictions(label, points, line, badge):
             )
         ax.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
         ax.set(xlabel="ℓ2 distance predicted by the line", ylabel="ℓ2 distance found")
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_locator(FixedLocator([t for t in sorted(panels.TICKS["l2"]) if low <= t <= high]))
+            axis.set_minor_locator(NullLocator())
+            axis.set_major_formatter("{x:g}")
         told = {}
         for p in points:
             if p.settles:

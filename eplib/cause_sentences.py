@@ -21,7 +21,7 @@ WEIGHED = (
     "cnn-penalised-3",
     "student-of-ep-cnn",
 )
-RIVALS = tuple(f"cnn-at-{key}" for key in TRAINED_AT)
+RIVALS = ("cnn", *(f"cnn-at-{key}" for key in TRAINED_AT))
 SAYS = {"supported": "yes", "contradicted": "no", "undecided": "undecided"}
 
 
