@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 
 from eplib import checkpoints, curves, files, panels, pictures, published_curves, results, scales
+from eplib.attack_figures import LIKE_THE_PAPERS
 from eplib.black_box_figures import PARTS
 from eplib.chapters import DATASET_NAMES
 from eplib.network_figures import ORDER, family
@@ -32,7 +33,7 @@ ONE = {  # the only attack of a result, with its steps
     "carlini-wagner": "Carlini and Wagner, {} steps for every constant",
     "ddn": "DDN, {} steps",
     "fmn": "FMN, {} steps",
-    "noise": "the worst of {} random corners of the ε-ball",
+    "noise": "the worst of {} random changes of size ε",
 }
 EVALUATIONS = {"pgd": "pgd", "autoattack": "suite", "square": "square"}  # of the paper
 REPAIRED = "an image that the attack repairs counts as right"
@@ -131,7 +132,8 @@ def _set(scale, dataset):
 def _models(models, drawn):
     """What is said of every model, with a colour of its own as long as there are enough."""
     first = {c.model: c for c in reversed(drawn)}
-    (coloured,) = panels.coloured([first[m] for m in sorted(models, key=lambda m: THROUGH in m)])
+    important = sorted(models, key=lambda m: (m not in LIKE_THE_PAPERS, THROUGH in m))
+    (coloured,) = panels.coloured([first[m] for m in important])
     colours = {c.model: c.colour for c in coloured}
     return [
         {"key": key(m), "name": _name(m), "short": _short(m), "family": family(m), "colour": colours[m]}
