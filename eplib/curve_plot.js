@@ -48,7 +48,7 @@ function picture(curves, state, data, width, dark, current) {
 
 // A curve with its band and its marks; its points and those of its bounds are [x, y].
 function curveOf(c, points, low, high, dark, chosen, faint) {
-  const colour = readable(c.model.colour, dark);
+  const colour = readable(c.model.shade, dark);
   const group = shape("g", { opacity: faint ? 0.4 : 1 });
   group.append(
     shape("polygon", { points: [...low, ...high.reverse()].join(" "), fill: colour, opacity: 0.13 }),
@@ -86,7 +86,7 @@ function labels(curves, points, right, top, bottom, dark) {
     const kept = LABELS.letters - tail.length;
     const name = full.length > kept ? `${full.slice(0, kept - 1)}…` : full;
     const d = `M${end.x + 5} ${end.y}L${right + 6} ${places[i]}H${right + 14}`;
-    const stroke = readable(c.model.colour, dark);
+    const stroke = readable(c.model.shade, dark);
     return [
       shape("path", { d, fill: "none", stroke, opacity: 0.8 }),
       shape("text", { x: right + 18, y: places[i] + 4 }, name + tail),
@@ -126,12 +126,28 @@ function markOf(place) {
   return node;
 }
 
-// The colour of a model, in a label.
-function swatchOf(model) {
+// The colour of the model at a place, in a label.
+function swatchOf(place) {
   const node = shape("svg", { width: 16, height: 8, viewBox: "0 0 16 8", "aria-hidden": true });
   node.append(shape("path", { d: "M0 4H16", stroke: "currentColor", "stroke-width": 3 }));
-  node.dataset.colour = model.colour;
+  node.dataset.model = place;
   return node;
+}
+
+// Gives every model its colour, and of those drawn together with another of the same colour all but the first
+// one that is free: there are more models than colours that can be told apart.
+function shade(models, drawn) {
+  const used = new Set();
+  const alike = [];
+  for (const model of models) {
+    model.shade = model.colour;
+    if (drawn.has(model) && used.has(model.colour)) alike.push(model);
+    else if (drawn.has(model)) used.add(model.colour);
+  }
+  for (const model of alike) {
+    model.shade = models.find((m) => !used.has(m.colour))?.colour ?? model.colour;
+    used.add(model.shade);
+  }
 }
 
 function lightText(root) {

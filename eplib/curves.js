@@ -110,6 +110,7 @@ function curvesExplorer(root, data) {
     const here = every.filter(isHere);
     const [chosen, wanted] = [new Set(state.attacks), new Set(state.models)];
     drawn = here.filter((c) => chosen.has(c.attack.key) && wanted.has(c.model.key));
+    shade(data.models, new Set(drawn.map((c) => c.model)));
     current = null;
     Object.entries(selects).forEach(([key, s]) => { s.select.value = state[key]; });
     const there = (key, of) => new Set(of.map((c) => c[key].key));
@@ -141,7 +142,7 @@ function curvesExplorer(root, data) {
       const input = control("input", {
         type: "checkbox", onchange: () => toggle(key, [item], input.checked),
       });
-      const swatch = item.swatch ?? swatchOf(item);
+      const swatch = item.swatch ?? swatchOf(data.models.indexOf(item));
       return { item, input, node: make("label", {}, input, swatch, item.name) };
     });
     const group = name && whole(name, () => visible(items));
@@ -187,8 +188,8 @@ function curvesExplorer(root, data) {
     const words = `${count(drawn.length, "curve")} of accuracy against ${data.axes[state.norm]}.`
       + " Left and right go along a curve, up and down to another one.";
     plot.setAttribute("aria-label", words);
-    root.querySelectorAll("[data-colour]").forEach((swatch) => {
-      swatch.style.color = readable(swatch.dataset.colour, dark);
+    root.querySelectorAll("[data-model]").forEach((swatch) => {
+      swatch.style.color = readable(data.models[swatch.dataset.model].shade, dark);
     });
   }
 
@@ -313,8 +314,8 @@ function legendOf(curves, data) {
   const said = [];
   if (curves.some((c) => c.dashed)) said.push("Dashed: ours, on other images than the paper’s.");
   if (published.length) said.push("Hollow marks: published; filled: ours.");
-  const colours = new Map(curves.map((c) => [c.model.key, c.model.colour]));
-  if (new Set(colours.values()).size < colours.size) {
+  const count = (key) => new Set(curves.map((c) => c.model[key])).size;
+  if (count("shade") < count("key")) {
     said.push("There are fewer colours than networks: some are alike.");
   }
   const figures = [...new Set(published.flatMap((c) => c.figures))].filter((f) => f in data.notes);

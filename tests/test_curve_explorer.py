@@ -196,15 +196,19 @@ def test_an_answer_counts_what_is_there():
     assert "(Fashion-MNIST sample at quick scale and CIFAR-10 at cpu scale)" in said
 
 
-def test_the_element_is_small_and_loads_nothing(stored):
-    text = curve_explorer.explorer(SHOWN, stored)
-    assert len(text.encode()) < 400_000 + 40_000  # data and script
-    assert set(re.findall(r"https?://[^\"' )]+", text)) == {"http://www.w3.org/2000/svg"}
-    assert "export default" not in text and text == curve_explorer.explorer(SHOWN, stored)
+@pytest.fixture(scope="module")
+def element(stored):
+    return str(curve_explorer.explorer(SHOWN, stored))
+
+
+def test_the_element_is_small_and_loads_nothing(element):
+    assert len(element.encode()) < 400_000 + 40_000  # data and script
+    assert set(re.findall(r"https?://[^\"' )]+", element)) == {"http://www.w3.org/2000/svg"}
+    assert "export default" not in element
 
 
 @pytest.fixture(scope="module")
-def page(stored, tmp_path_factory):
+def page(element, tmp_path_factory):
     """Folder of a page with the same explorer twice, one where JupyterLab is, one of all that is stored."""
     folder = tmp_path_factory.mktemp("page")
     twice = curve_explorer.explorer(SHOWN, synthetic())
@@ -213,18 +217,19 @@ def page(stored, tmp_path_factory):
     (folder / "curves.html").write_text(f"{head}{twice}{twice}")
     lab = '<script id="jupyter-config-data" type="application/json">{}</script>'
     (folder / "lab.html").write_text(f"{head}{lab}{twice}")
-    (folder / "stored.html").write_text(head + curve_explorer.explorer(SHOWN, stored))
+    (folder / "stored.html").write_text(head + element)
     return f"{folder.as_uri()}/"
 
 
 @pytest.fixture(scope="module")
 def tabs(browser, page):
-    """Two tabs that are used again and again; at the end nothing has gone wrong."""
-    opened = [visit(browser, page, "curves.html") for _ in range(2)]
-    yield [tab for tab, *_ in opened]
-    for tab, left, problems in opened:
-        tab.close()
-        assert left == problems == []
+    """Two tabs that are used again and again; at the end nothing has gone wrong in the first."""
+    tab, left, problems = visit(browser, page, "curves.html")
+    second = browser.new_page()
+    yield tab, second
+    tab.close()
+    second.close()
+    assert left == problems == []
 
 
 @pytest.fixture
@@ -447,6 +452,17 @@ def test_it_fits_a_phone_and_every_control_has_a_name(open_page):
     at = first.bounding_box()
     tab.mouse.click(at["x"] + at["width"] / 2, at["y"] + at["height"] / 2)
     assert "EP-CNN, PGD, ℓ2 ε = 0.1: " in explorer.locator("[aria-live]").inner_text()
+
+
+def test_networks_that_are_drawn_together_have_other_colours(open_page, stored, held):
+    tab, explorer = open_page("stored.html#curves?published=cifar10")
+    colours = len({m["colour"] for m in held["models"]})
+    assert colours < len(held["models"])  # some have to be alike, but not while few are drawn
+    for name in ("adversarially trained", "transformers and patch networks", "students"):
+        box(explorer, name).check()
+        strokes = "[...e.querySelectorAll('polyline')].map((p) => p.getAttribute('stroke'))"
+        count = int(explorer.locator("summary", has_text="networks:").inner_text().split()[1])
+        assert len(set(explorer.evaluate(f"e => {strokes}"))) == min(count, colours)
 
 
 def test_lines_are_seen_on_light_and_dark_pages(open_page):
