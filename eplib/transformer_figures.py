@@ -97,10 +97,10 @@ def _against_clean(label, found, measurements, page):
 
     def plot(axs):
         panels.arrange(np.atleast_1d(axs), INSIDE)
+        np.atleast_1d(axs)[0].set_ylabel("accuracy")
         for ax, (measurement, drawn) in zip(np.atleast_1d(axs), every.items(), strict=True):
             _panel(ax, drawn)
             ax.set_title(f"under {under(found, measurement)}", fontsize=10, loc="left")
-            ax.set_ylabel("accuracy")
 
     told = "; ".join(
         f"{under(found, m)}: "

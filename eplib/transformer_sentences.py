@@ -278,6 +278,7 @@ def limits(shown):
         " and nothing was tuned for any of them. Transformers gain more than CNNs from many images and"
         " long training, so these say little about large ones. Pretrained transformers are not looked at:"
         " they saw other images, and a comparison would be about those too. One network with strong"
-        f" augmentation says nothing about others with it. The {pictures.name(CONTROL)} has patches and no"
-        " attention, so it is a control for attention alone."
+        " augmentation says nothing about others with it, and among the operations that it was trained with"
+        " are brightness and contrast, which are corruptions too. The"
+        f" {pictures.name(CONTROL)} has patches and no attention, so it is a control for attention alone."
     )

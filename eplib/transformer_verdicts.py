@@ -191,12 +191,11 @@ def every(said):
     groups = {w: [] for w in _WORDS}
     for m in TRANSFORMERS:
         groups[said[m].networks if m in said else None].append(pictures.name(m))
-    told = "; ".join(f"{_WORDS[w]}: {', '.join(g)}" for w, g in groups.items() if g)
+    told = ". ".join(f"{_WORDS[w]}: {'; '.join(g)}" for w, g in groups.items() if g)
     return Verdict(
         networks,
         method,
-        f"For these networks: {networks}. {told[0].upper()}{told[1:]}.{_control(said)} For the method:"
-        f" {method}.",
+        f"For these networks: {networks}. {told}.{_control(said)} For the method: {method}.",
         "One transformer that keeps clearly more images right contradicts it; it is supported when the EP-CNN"
         " keeps clearly more right than every one of them, in all three comparisons.",
     )
@@ -209,10 +208,10 @@ def _of_all(words):
 
 
 _WORDS = {
-    "supported": "the EP-CNN is more robust than",
-    "contradicted": "less robust in at least one comparison than",
-    "undecided": "not shown to be more robust than",
-    None: "not compared yet",
+    "supported": "The EP-CNN is more robust than",
+    "contradicted": "The EP-CNN is less robust in at least one comparison than",
+    "undecided": "The EP-CNN is not shown to be more robust than",
+    None: "Not compared yet",
 }
 
 

@@ -167,12 +167,12 @@ def test_the_claim_about_all_transformers():
     assert rules.every(said).networks == "supported" and rules.every(said).method == "undecided"
     one_ahead = rules.each(put(found, "corruptions", "cct", 0.95))
     assert rules.every(one_ahead).networks == "contradicted"
-    assert "Less" not in rules.every(said).sentence and "less robust in" in rules.every(one_ahead).sentence
+    assert "less" not in rules.every(said).sentence and "less robust in" in rules.every(one_ahead).sentence
     one_even = rules.each(put(found, "suite-linf", "cct", 0.7))
     assert rules.every(one_even).networks == "undecided"
     missing = {m: v for m, v in said.items() if m != rules.AUGMENTED}
     assert rules.every(missing).networks == "undecided"
-    assert "not compared yet: ViT, 4-pixel patches, strong augmentation" in rules.every(missing).sentence
+    assert "Not compared yet: ViT, 4-pixel patches, strong augmentation" in rules.every(missing).sentence
     assert rules.every({}).networks == "undecided"
 
 
