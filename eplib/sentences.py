@@ -154,16 +154,19 @@ def rerun(slug, shown, outcomes):
         if (m, c.record["seed"]) in trained
     )
     device = every[0].record["device"]
+    return Text(
+        again(slug) + "\n\nWhat is stored is loaded. With nothing stored, what this"
+        f" page shows ({shown.scale} scale) took {learning / 60:.0f} minutes of training and"
+        f" {measuring / 60:.0f} minutes of measuring on {device}; at `smoke` everything takes seconds."
+        " At `cpu` and `paper` chapters train nothing: they show what is stored."
+    )
+
+
+def again(slug):
+    """The commands that run a chapter elsewhere."""
     commands = (
         f"papermill book/{slug}.ipynb {slug}-out.ipynb -p scale quick",
         f"papermill book/{slug}.ipynb {slug}-out.ipynb -p scale smoke  # a check that it runs",
         f'python -m eplib run {slug} --scale quick -p seeds "[0]" --out my-run  # the same, here',
     )
-    return Text(
-        "```bash\n"
-        + "\n".join(commands)
-        + "\n```\n\nWhat is stored is loaded. With nothing stored, what this"
-        f" page shows ({shown.scale} scale) took {learning / 60:.0f} minutes of training and"
-        f" {measuring / 60:.0f} minutes of measuring on {device}; at `smoke` everything takes seconds."
-        " At `cpu` and `paper` chapters train nothing: they show what is stored."
-    )
+    return Text("```bash\n" + "\n".join(commands) + "\n```")
