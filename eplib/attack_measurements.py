@@ -10,6 +10,7 @@ from eplib import (
     agreement,
     conventions,
     exactness,
+    filtering,
     horizons,
     iterations,
     margins,
@@ -17,8 +18,11 @@ from eplib import (
     phase_lengths,
     queries,
     sanity,
+    slices,
+    state_space,
     suite,
     transfers,
+    uncertainty_measurements,
     union,
 )
 from eplib.attacks import AttackedModel
@@ -86,4 +90,9 @@ MEASURED = {
     "gradients": agreement.agreement,
     "iterations": iterations.iterations,
     "exactness": exactness.exactness,
+    "uncertainty": uncertainty_measurements.uncertainty_of,
+    "adversarial-distances": uncertainty_measurements.adversarial_distances,
+    "slices": slices.slices,
+    "state-space": state_space.state_space,
+    "filtering": filtering.filtering,
 }

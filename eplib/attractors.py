@@ -53,10 +53,13 @@ def find(net, images, starts, steps, order=None, seed=0):
     """
     if starts < 1:
         raise InputError(f"starts = {starts}: give 1 or more random starts")
-    runs = [settle(net, images, steps, order, tolerance=SETTLED)]
-    for k in range(starts):
-        begin = random_states(net, len(images), seed + k)
-        runs.append(settle(net, images, steps, order, start=begin, tolerance=SETTLED))
+    begins = [None, *(random_states(net, len(images), seed + k) for k in range(starts))]
+    return from_starts(net, images, begins, steps, order)
+
+
+def from_starts(net, images, begins, steps, order=None):
+    """`Attractors` of chosen starts: states of all images each, or None for zeros."""
+    runs = [settle(net, images, steps, order, start=begin, tolerance=SETTLED) for begin in begins]
     states = tuple(torch.stack([run.states[l] for run in runs]) for l in range(len(net.shapes)))
     settled = torch.stack([run.residual < RETURNED for run in runs])
     classes = torch.stack([run.logits.argmax(1) for run in runs])

@@ -6,6 +6,7 @@ from eplib import published, suite
 
 SHORTENED = [["apgd-ce", 20], ["apgd-t", 10], ["fab-t", 10], ["square", 200]]  # not AutoAttack
 WHOLE = [list(part) for part in suite.AUTOATTACK]
+SETTLING = (4, 6, 10, 20, 50, 100, 250)  # steps after which a perturbation is looked at
 HORIZONS = (10, 20, 30, 60, 100, 250)  # synchronous steps behind a prediction
 ATTACKED = (  # the published horizons and beyond, and gradients of the settled state
     *((steps, "unrolled") for steps in (4, 10, 15, 20, 25, 29, 60, 70, 250)),
@@ -148,6 +149,20 @@ def corruptions(corrupted, settled, beyond, flips):
         },
         "corruptions-beyond": {"images": beyond, "types": "beyond", **every},
         "flips": {"images": flips, **phase},
+    }
+
+
+def boundary(random, distances, slices, state_space, filtering):
+    """Sizes of what the boundary between classes looks like: (images, directions, ε, images of the pilot,
+    points that are no images), (images, steps), (images, cells to a side), (images, random starts, steps) and
+    (images, free-phase steps).
+    """
+    return {
+        "uncertainty": {**_named("images directions points pilot others", random), "batch": 100},
+        "adversarial-distances": {**_named("images steps", distances), "batch": 50},
+        "slices": {**_named("images side", slices), "batch": 250},
+        "state-space": {**_named("images starts steps", state_space), "batch": 16},
+        "filtering": {**_named("images lengths", filtering), "attack_steps": 20, "batch": 16},
     }
 
 

@@ -10,7 +10,8 @@ from eplib.checks import InputError, Interrupted
 from eplib.corruption_measurements import CORRUPTED
 
 ALONE = [name for name in MEASURED if name != "transfer"]
-FREE_PHASES = ("horizons", "phase-lengths", "gradients")  # what is measured of energy-based networks only
+# what is measured of energy-based networks only
+FREE_PHASES = ("horizons", "phase-lengths", "gradients", "state-space", "filtering")
 SMOKE = scales.scale("smoke")
 
 
