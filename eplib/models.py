@@ -12,7 +12,12 @@ TRAINED_AT = {  # ε in pixel units of [0, 1]
     **{f"linf-{e}": ("linf", e / 255) for e in (1, 2, 4, 8)},
 }
 PENALISED = {"cnn-penalised": 1.0, "cnn-penalised-3": 3.0}  # one of them near an EP-CNN's input gradients
-JUDGES = {"judge-l2": "l2-0.5", "judge-linf": "linf-4"}  # trained like these, and never attacked
+JUDGES = {  # trained like these CNNs, with a seed that no attacked network has, and never attacked
+    "judge-l2": "cnn-at-l2-0.5",
+    "judge-linf": "cnn-at-linf-4",
+    "judge-standard": "cnn",
+}
+JUDGE_SEED = 101
 
 AUGMENTED = "vit-4"  # the transformer that is also trained by `STRONG`
 # The ViT-CIFAR project, which the paper's ViT files are named after, trains with AutoAugment and label
@@ -138,7 +143,7 @@ def feed_forward(base, cnn, adversary):
     found["student-of-cnn"] = row(plain, source="cnn")
     for name, threat in adversary.items():
         found[f"cnn-at-{name}"] = row(adversary=threat)
-    return found | {judge: row(adversary=adversary[name]) for judge, name in JUDGES.items()}
+    return found | {judge: found[like] for judge, like in JUDGES.items()}
 
 
 def transformer(name, final):

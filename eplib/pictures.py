@@ -40,6 +40,7 @@ NAMES = {
     "student-of-cnn": "student of the CNN",
     "judge-l2": "judge trained in ℓ2",
     "judge-linf": "judge trained in ℓ∞",
+    "judge-standard": "standard judge",
     "vit-4": "ViT, 4-pixel patches",
     "vit-8": "ViT, 8-pixel patches",
     "vit-lite": "ViT-Lite",
