@@ -9,6 +9,7 @@ from eplib.chapters import DATASET_NAMES, networks
 from eplib.checks import NORMS, amount, strength
 from eplib.verdicts import PAPER_DATASETS
 
+BEGINNING = "**In one sentence.** "  # of every page's answer
 COLOURS = {"supported": "#00734f", "contradicted": "#a63c00", "undecided": "#595959"}
 
 
@@ -170,3 +171,9 @@ def again(slug):
         f'python -m eplib run {slug} --scale quick -p seeds "[0]" --out my-run  # the same, here',
     )
     return Text("```bash\n" + "\n".join(commands) + "\n```")
+
+
+def front(answers):
+    """Answers of several pages as one list, {title: answer}: each with its title instead of how it begins."""
+    lines = (f"- **{title}.** {answer.removeprefix(BEGINNING)}" for title, answer in answers.items())
+    return Text("\n".join(lines))

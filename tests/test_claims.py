@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from eplib import book, chapters, claims, published_curves
+from eplib import book, chapters, claims, published_curves, sentences
 from eplib.chapters import Badge
 from eplib.checks import InputError
 from eplib.claims import Claim, Judged
@@ -107,3 +107,10 @@ def test_sentences_of_the_built_page_stand_in_their_chapters():
         chapter = (built / f"{slug}.html").read_text()
         for word, rest in re.findall(r'evidence">(.*?)\.(.*?)</p>', line, re.S):
             assert f"<strong>{word}.</strong>{rest}" in chapter, (slug, word, rest)
+
+
+def test_the_front_page_lists_answers_under_their_titles():
+    every = {"Attacks": sentences.BEGINNING + "It holds.", "Everything": claims.answer([judged("supported")])}
+    first, second = sentences.front(every).splitlines()
+    assert first == "- **Attacks.** It holds."
+    assert second.startswith("- **Everything.** Of 1 claims") and sentences.BEGINNING not in second
