@@ -21,11 +21,11 @@ TIMEOUT = 3600  # seconds for one cell: a chapter that computes at quick scale t
 
 
 def slugs():
-    """The chapters in the order of _toc.yml."""
+    """The chapters in the order of _toc.yml; pages of words alone are none."""
     toc = yaml.safe_load((files.ROOT / "_toc.yml").read_text())
     parts = toc.get("parts", [{"chapters": toc.get("chapters", [])}])
     named = [toc["root"], *(c["file"] for part in parts for c in part["chapters"])]
-    return [Path(name).name for name in named]
+    return [Path(name).name for name in named if (files.ROOT / f"{name}.ipynb").exists()]
 
 
 def execute(slug, out, parameters=None, progress=True):

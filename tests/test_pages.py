@@ -13,7 +13,8 @@ from PIL import Image
 
 from eplib import book, data, explorers, files
 
-PAGES = ["index.html", *(f"book/{slug}.html" for slug in book.slugs())]
+WORDS = sorted(path.stem for path in book.CHAPTERS.glob("*.md"))  # pages without code
+PAGES = ["index.html", *(f"book/{slug}.html" for slug in (*book.slugs(), *WORDS))]
 HTML = files.ROOT / "_build" / "html"
 
 

@@ -60,6 +60,28 @@ def test_every_chapter_is_in_the_table_of_contents():
     assert sorted(book.slugs()) == [p.stem for p in NOTEBOOKS]
 
 
+def test_every_page_of_words_is_in_the_table_of_contents():
+    listed = (files.ROOT / "_toc.yml").read_text()
+    pages = [path.stem for path in book.CHAPTERS.glob("*.md")]
+    assert "references" in pages and all(f"- file: book/{page}\n" in listed for page in pages)
+
+
+def test_works_that_are_cited_have_an_entry_with_a_doi():
+    """Names and years, as in “Rony et al. 2019”, in notebooks and code."""
+    cited = re.compile(r"([A-Z][^\W\d_]+)(?: et al\.| (?:&|and) [A-Z][^\W\d_]+),? \(?((?:19|20)\d\d)\b")
+    texts = [p.read_text() for p in (*NOTEBOOKS, *(files.ROOT / "eplib").glob("*.py"))]
+    entries = re.findall(
+        r"@misc\{.*?author = \{([^\W\d_]+).*?year = \{(\d+)\}.*?doi = \{(10\.\S+)\}",
+        (book.CHAPTERS / "references.bib").read_text(),
+        re.S,
+    )
+    known = {(name, year) for name, year, _ in entries}
+    found = {work for text in texts for work in cited.findall(text)}
+    assert len(found) > 20 and len({doi for *_, doi in entries}) == len(entries)
+    joint = {("Ott", "1983")}  # the last two of four authors
+    assert found - joint - known == set()
+
+
 def test_no_pickle_is_ever_loaded():
     pattern = re.compile(
         r"\bimport pickle\b|\bpickle\.loads?\b|(?<!safetensors\.)torch\.load\(|allow_pickle=True"
