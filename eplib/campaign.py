@@ -14,7 +14,18 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from eplib import checkpoints, data, files, measurements, recipes, results, scales, snapshots, studies
+from eplib import (
+    checkpoints,
+    data,
+    files,
+    measurements,
+    models,
+    recipes,
+    results,
+    scales,
+    snapshots,
+    studies,
+)
 from eplib.checks import InputError, one_of
 
 LIST = files.ROOT / "data" / "campaign.toml"
@@ -137,10 +148,13 @@ def needed(piece):
     if piece.measurement is None:
         source = _recipe(piece).source
         return [replace(piece, model=source)] if source else []
-    others = (
-        scales.scale(piece.scale).attacks["transfer"]["sources"] if piece.measurement == "transfer" else ()
-    )
-    return [piece.network, *(replace(piece.network, model=m) for m in others if m != piece.model)]
+    others = []
+    if piece.measurement == "transfer":
+        sources = scales.scale(piece.scale).attacks["transfer"]["sources"]
+        others = [replace(piece.network, model=m) for m in sources if m != piece.model]
+    if piece.measurement == "semantics":
+        others = [replace(piece.network, model=m, seed=models.JUDGE_SEED) for m in models.JUDGES]
+    return [piece.network, *others]
 
 
 def resumes(piece):

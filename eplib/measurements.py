@@ -21,6 +21,7 @@ from eplib import (
     precision,
     results,
     scales,
+    semantics,
     studies,
 )
 from eplib.attack_measurements import MEASURED
@@ -39,7 +40,7 @@ def settings_of(checkpoint, measurement, images=None, epsilons=None):
     "pgd-linf", "pgd-l2", another of `eplib.attack_measurements`, one of natural corruptions
     (`eplib.corruption_measurements`), or a study of an energy-based network's equilibria (`eplib.studies`).
     images, epsilons: other than the scale's. Raises InputError for what cannot be measured, and for
-    "transfer" where a network it attacks is not stored.
+    "transfer" and "semantics" where a network they need is not stored.
     """
     one_of("measurement", measurement, MEASUREMENTS)
     record, size = checkpoint.record, scales.scale(checkpoint.record["scale"])
@@ -58,6 +59,8 @@ def settings_of(checkpoint, measurement, images=None, epsilons=None):
         sizes["trained_with"] = _nudges(record)
     if measurement == "transfer":
         sizes["sources"] = {name: c.sha256 for name, c in sources(record).items()}
+    if measurement == "semantics":
+        sizes["judges"] = {name: c.sha256 for name, c in judges(record).items()}
     settings = {
         "measurement": measurement,
         "model": record["model"],
@@ -106,13 +109,29 @@ def sources(record):
     """{model: Checkpoint} of the networks of the same scale, data set and seed on which "transfer" makes its
     images; InputError naming the first that is not stored.
     """
+    return _others(
+        record,
+        scales.scale(record["scale"]).attacks["transfer"]["sources"],
+        record["seed"],
+        "transfer attacks",
+    )
+
+
+def judges(record):
+    """{model: Checkpoint} of the networks of the same scale and data set that "semantics" shows changed
+    images to; InputError naming the first that is not stored.
+    """
+    return _others(record, models.JUDGES, models.JUDGE_SEED, "semantics asks")
+
+
+def _others(record, wanted, seed, what):
     found = {}
-    for model in scales.scale(record["scale"]).attacks["transfer"]["sources"]:
-        path = checkpoints.find(record["scale"], model, record["dataset"], record["seed"])
+    for model in wanted:
+        path = checkpoints.find(record["scale"], model, record["dataset"], seed)
         if path is None:
             raise InputError(
-                f"transfer attacks {model} of seed {record['seed']}, which is not stored at scale"
-                f" {record['scale']}: train it first"
+                f"{what} {model} of seed {seed}, which is not stored at scale {record['scale']}: train it"
+                " first"
             )
         found[model] = checkpoints.load(path)
     return found
@@ -162,6 +181,11 @@ def _found(net, x, y, ids, settings, record, folder, progress):
     if measurement == "transfer":
         nets = {model: c.net.to(x.device) for model, c in sources(record).items()}
         return MEASURED[measurement](net, x, y, settings["sizes"], nets, folder, progress)
+    if measurement == "semantics":
+        nets = {model: c.net.to(x.device) for model, c in judges(record).items()}
+        train, count = data.load(settings["dataset"], "train"), semantics.TRAINING
+        training = data.as_float(train.images[:count]).to(x.device), train.labels[:count].to(x.device)
+        return MEASURED[measurement](net, x, y, settings["sizes"], nets, training, folder, progress)
     if measurement in MEASURED:
         return MEASURED[measurement](net, x, y, settings["sizes"], folder, progress)
     if measurement in CORRUPTED:

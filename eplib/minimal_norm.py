@@ -76,7 +76,7 @@ def hop_skip_jump(model, images, labels, norm, steps, seed=0):
     return _minimal(model, images, labels, norm, steps, seed, search)
 
 
-def fast_minimum_norm(model, images, labels, norm, steps):
+def fast_minimum_norm(model, images, labels, norm, steps, targets=None):
     """Minimal changes by normalised gradient steps, each put back onto a ball whose radius shrinks where the
     image is broken and grows where it isn't, as named in `FAST`: for ℓ∞ by FMN, which climbs the difference
     of two logits (Pintor et al. 2021), for ℓ2 by DDN, which FMN generalises and which climbs cross-entropy
@@ -86,18 +86,21 @@ def fast_minimum_norm(model, images, labels, norm, steps):
     "l2". steps: each one gradient of every image; the radius of DDN starts at 1.05 and changes by 5 % a step,
     so it finds nothing below 1.05 · 0.95^(steps − 2): 0.05 takes 60 steps, 0.007 takes 100. Nothing is random
     but the direction in which DDN leaves a point without gradient, by a fixed seed; FMN stays there and finds
-    nothing. Raises InputError for bad input.
+    nothing. targets: int64 [N], the class that each image must be taken to, by default any other than its
+    label. Raises InputError for bad input.
     """
 
-    def search(wrapped, x, y):
+    def search(wrapped, x, aims):
         # foolbox's FMN is of no use for ℓ2: its projection leaves every point where it is (3.3.4), and with
         # the paper's it stops on the boundary of piecewise linear networks, by rounding on the right side
         from foolbox.attacks import DDNAttack, LInfFMNAttack
+        from foolbox.criteria import TargetedMisclassification
 
         attack = {"linf": LInfFMNAttack, "l2": DDNAttack}[norm](steps=steps)
-        return attack.run(wrapped, x, y).clamp(0, 1)  # x + (point − x) can leave [0, 1] by rounding
+        wanted = aims if targets is None else TargetedMisclassification(aims)
+        return attack.run(wrapped, x, wanted).clamp(0, 1)  # x + (point − x) can leave [0, 1] by rounding
 
-    return _minimal(model, images, labels, one_of("norm", norm, FAST), steps, 0, search)
+    return _minimal(model, images, labels, one_of("norm", norm, FAST), steps, 0, search, targets)
 
 
 class _Counted(nn.Module):
@@ -113,9 +116,9 @@ class _Counted(nn.Module):
         return self.model(images)
 
 
-def _minimal(model, images, labels, norm, steps, seed, search):
-    """Minimal of what `search(foolbox model, images, labels)` finds for the images that are right; refused
-    where it leaves [0, 1].
+def _minimal(model, images, labels, norm, steps, seed, search, targets=None):
+    """Minimal of what `search(foolbox model, images, labels to be left or targets to be reached)` finds for
+    the images that are right; refused where it leaves [0, 1].
     """
     from foolbox import PyTorchModel
 
@@ -124,20 +127,24 @@ def _minimal(model, images, labels, norm, steps, seed, search):
     threat = ThreatModel(norm, 1.0)  # for its distance
     model.net.check(images)
     check_labels(labels, images, model.net.classes)
+    aims = labels if targets is None else targets
+    check_labels(aims, images, model.net.classes)
+    if targets is not None and (targets == labels).any():
+        raise InputError("a target that is the image's own class: give another class for every image")
     check_model(model, images)
     images = images.detach()
     right = predicted(model, images) == labels
     adversarial, norms, calls = images.clone(), torch.zeros(len(images), dtype=torch.float64), 0.0
     if right.any():
-        x, y = images[right], labels[right]
+        x, aim = images[right], aims[right]
         # left to itself foolbox would move the network to a GPU where there is one
         counted = _Counted(model)
         wrapped = PyTorchModel(counted, bounds=(0, 1), device=images.device)
         with isolated(model, seed), _numpy_seeded(seed):
-            candidates = search(wrapped, x, y).detach()
+            candidates = search(wrapped, x, aim).detach()
         check_pixels(candidates, f"the search in {norm}")
         calls = counted.images / len(x)
-        found = predicted(model, candidates) != y
+        found = (predicted(model, candidates) == aim) == (targets is not None)
         adversarial[right] = torch.where(found[:, None, None, None], candidates, x)
         lengths = threat.distance(candidates, x).masked_fill(~found, float("inf"))
         norms[right.cpu()] = lengths.double().cpu()

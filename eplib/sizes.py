@@ -166,5 +166,25 @@ def boundary(random, distances, slices, state_space, filtering):
     }
 
 
+def semantics(images, steps, minimal_steps, ascent_steps, starts):
+    """Sizes of how semantic changes are: images, steps of PGD, of DDN and of the ascent from grey, starts of
+    that for each class. Lengths, in pixels of [0, 1], and multiples of the smallest change are the same at
+    every scale.
+    """
+    return {
+        "semantics": {
+            "images": images,
+            "norm": "l2",
+            "epsilons": (0.5, 1.0, 2.0, 3.0),
+            "factors": (1.0, 2.0, 4.0),
+            "steps": steps,
+            "minimal_steps": minimal_steps,
+            "ascent_steps": ascent_steps,
+            "starts": starts,
+            "batch": 32,
+        }
+    }
+
+
 def _named(names, values):
     return dict(zip(names.split(), values, strict=True))

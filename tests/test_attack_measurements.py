@@ -9,7 +9,7 @@ from eplib.attacks import AttackedModel
 from eplib.checks import InputError, Interrupted
 from eplib.corruption_measurements import CORRUPTED
 
-ALONE = [name for name in MEASURED if name != "transfer"]
+ALONE = [name for name in MEASURED if name not in ("transfer", "semantics")]
 # what is measured of energy-based networks only
 FREE_PHASES = ("horizons", "phase-lengths", "gradients", "state-space", "filtering")
 SMOKE = scales.scale("smoke")
