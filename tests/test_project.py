@@ -111,3 +111,9 @@ def test_readme_begins_with_what_it_is_and_the_two_commands():
         and "make test" in top
         and "book/_static/headline.svg" in top
     )
+
+
+def test_the_api_page_names_modules_that_exist_once():
+    named = re.findall(r"automodule:: eplib\.(\w+)", (book.CHAPTERS / "api.md").read_text())
+    assert len(named) == len(set(named)) > 30
+    assert all((files.ROOT / "eplib" / f"{module}.py").exists() for module in named)
