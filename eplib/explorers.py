@@ -24,6 +24,7 @@ SCRIPTS = {
     "horizons": "horizons.js",
     "corruption": "corruption.js",
     "curves": "curve_plot.js curves.js",
+    "boundary": "boundary.js",
 }
 SETTLING_CAPTION = (
     "How to use it: press play or move the step and watch an image's activity settle; one small square is one"

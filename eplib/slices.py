@@ -43,7 +43,7 @@ def slices(net, images, labels, sizes, folder=None, progress=True):
     model = AttackedModel(net)
 
     def part(where):
-        grids = [_classes(model, *plane(model, images, where.start, kind), sizes) for kind in KINDS]
+        grids = [classified(model, *plane(model, images, where.start, kind), sizes) for kind in KINDS]
         right = (predicted(model, images[where]) == labels[where]).cpu().numpy()
         return {"classes": np.stack(grids)[..., None], "right": right}
 
@@ -77,7 +77,7 @@ def plane(model, images, place, kind):
 
 
 @torch.no_grad()
-def _classes(model, corner, first, second, sizes):
+def classified(model, corner, first, second, sizes):
     """uint8 [side + 1, side + 1], the class at every corner of the cells."""
     along = torch.linspace(0, 1, sizes["side"] + 1, device=corner.device)
     shares, found = torch.cartesian_prod(along, along).to(corner), []
