@@ -18,7 +18,7 @@ WEIGHED = (
     "cnn-like-ep",
     "cnn-plain",
     "cnn-penalised",
-    "cnn-penalised-3",
+    "cnn-penalised-2",
     "student-of-ep-cnn",
 )
 RIVALS = ("cnn", *(f"cnn-at-{key}" for key in TRAINED_AT))

@@ -61,7 +61,7 @@ PAIRS = (
     Pair("settings", "ep-cnn-squared-error", "ep-cnn", "squared error instead of cross-entropy"),
     Pair("settings", "ep-cnn-live", "ep-cnn", "pooling winners that may switch while nudged"),
     Pair("gradient", "cnn-penalised", "cnn-plain", "a penalty on the input gradient"),
-    Pair("gradient", "cnn-penalised-3", "cnn-plain", "three times that penalty"),
+    Pair("gradient", "cnn-penalised-2", "cnn-plain", "twice that penalty"),
     Pair("teaching", "student-of-ep-cnn", "student-of-cnn", "the EP-CNN as teacher instead of the CNN"),
     Pair("adversarial", "ep-cnn-at-l2-0.5", "cnn-at-l2-0.5", "adversarial training on both, an EP-CNN"),
 )

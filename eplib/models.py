@@ -11,7 +11,7 @@ TRAINED_AT = {  # ε in pixel units of [0, 1]
     **{f"l2-{e:g}": ("l2", e) for e in (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)},
     **{f"linf-{e}": ("linf", e / 255) for e in (1, 2, 4, 8)},
 }
-PENALISED = {"cnn-penalised": 1.0, "cnn-penalised-3": 3.0}  # one of them near an EP-CNN's input gradients
+PENALISED = {"cnn-penalised": 1.0, "cnn-penalised-2": 2.0}  # one of them near an EP-CNN's input gradients
 JUDGES = {  # trained like these CNNs, with a seed that no attacked network has, and never attacked
     "judge-l2": "cnn-at-l2-0.5",
     "judge-linf": "cnn-at-linf-4",

@@ -35,7 +35,7 @@ NAMES = {
     "cnn-plain": "CNN without BatchNorm",
     "cnn-like-ep": "CNN with the EP-CNN's unit",
     "cnn-penalised": "CNN without BatchNorm, gradient penalty",
-    "cnn-penalised-3": "CNN without BatchNorm, gradient penalty 3",
+    "cnn-penalised-2": "CNN without BatchNorm, gradient penalty 2",
     "student-of-ep-cnn": "student of the EP-CNN",
     "student-of-cnn": "student of the CNN",
     "judge-l2": "judge trained in ℓ2",
