@@ -25,6 +25,7 @@ from eplib import (
     transfers,
     uncertainty_measurements,
     union,
+    zooms,
 )
 from eplib.attacks import AttackedModel
 from eplib.studies import Found, share
@@ -95,6 +96,7 @@ MEASURED = {
     "uncertainty": uncertainty_measurements.uncertainty_of,
     "adversarial-distances": uncertainty_measurements.adversarial_distances,
     "slices": slices.slices,
+    "zooms": zooms.zooms,
     "state-space": state_space.state_space,
     "filtering": filtering.filtering,
 }

@@ -152,15 +152,16 @@ def corruptions(corrupted, settled, beyond, flips):
     }
 
 
-def boundary(random, distances, slices, state_space, filtering):
+def boundary(random, distances, slices, zooms, state_space, filtering):
     """Sizes of what the boundary between classes looks like: (images, directions, ε, images of the pilot,
-    points that are no images), (images, steps), (images, cells to a side), (images, random starts, steps) and
-    (images, free-phase steps).
+    points that are no images), (images, steps), (images, cells to a side), the same, (images, random starts,
+    steps) and (images, free-phase steps).
     """
     return {
         "uncertainty": {**_named("images directions points pilot others", random), "batch": 100},
         "adversarial-distances": {**_named("images steps", distances), "batch": 50},
         "slices": {**_named("images side", slices), "batch": 250},
+        "zooms": {**_named("images side", zooms), "batch": 250},
         "state-space": {**_named("images starts steps", state_space), "batch": 16},
         "filtering": {**_named("images lengths", filtering), "attack_steps": 20, "batch": 16},
     }

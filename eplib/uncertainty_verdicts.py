@@ -1,16 +1,19 @@
-"""Verdicts about the boundary: does a larger uncertainty exponent go with more robustness, and does settling
-filter small perturbations? Rules as in `eplib.verdicts`, written down before the numbers.
+"""Verdicts about the boundary: does a larger uncertainty exponent go with more robustness, is the boundary
+fractal, and does settling filter small perturbations? Rules as in `eplib.verdicts`, written down before the
+numbers.
 """
 
 import numpy as np
 
-from eplib import filtering, uncertainty_networks
+from eplib import filtering, uncertainty_networks, zooms
 from eplib.checks import strength
 from eplib.statistics import LEVEL, cluster_bootstrap
 from eplib.verdicts import judged
 
 FEWEST_KINDS = 6  # kinds of networks that a rank correlation is judged over
 SMALL_LEVELS = (1, 2, 4, 8)  # perturbations that count as small, root mean square in 255ths
+SMOOTH = 0.9  # an exponent certainly below this is no smooth boundary's
+FEWEST_PLANES = 3
 SETTLED = 100  # steps after which a perturbation is judged
 
 
@@ -42,6 +45,39 @@ def larger_exponent_more_robust(found, results):
         f"The word needs {FEWEST_KINDS} kinds of networks with an exponent; it is supported while the"
         " interval lies above 0 and contradicted while it lies below 0. More kinds of networks, more images"
         " or a stronger search for the smallest change can move it.",
+    )
+
+
+def boundary_is_fractal(results):
+    """Does the boundary stay ragged when it is enlarged? Results of "zooms", one a seed, of the EP-CNN.
+
+    By the uncertainty exponent inside the plane, mean over the planes that have a boundary, t interval. These
+    networks: supported when in every network it lies below 0.9 at every enlargement; contradicted when in
+    every network it lies above 0.9 at the largest; otherwise undecided, also with fewer than three such
+    planes.
+    """
+    levels = range(zooms.LEVELS)
+    found = np.array([[zooms.measured(r.arrays["classes"], k, "exponent") for k in levels] for r in results])
+    value, low, high, count = np.moveaxis(found, -1, 0)
+    networks = "undecided"
+    if (count >= FEWEST_PLANES).all():
+        if (high < SMOOTH).all():
+            networks = "supported"
+        elif (low[:, -1] > SMOOTH).all():
+            networks = "contradicted"
+    told = "; ".join(
+        f"{zooms.FACTOR**k} times {value[:, k].mean():.2f} ({low[:, k].min():.2f} to {high[:, k].max():.2f})"
+        for k in levels
+    )
+    return judged(
+        networks,
+        results,
+        f"For these networks: {networks}. The exponent inside planes through three images, enlarged {told};"
+        f" smooth is 1 (means over up to {int(count.max())} planes and {len(results)}"
+        f" network{'s' * (len(results) > 1)}, the widest 95 % interval of a network).",
+        f"The word is supported while the interval lies below {SMOOTH} at every enlargement in every network,"
+        f" and contradicted while it lies above {SMOOTH} at the largest one. Larger enlargements can overturn"
+        " it: every function that a computer evaluates in finitely many steps is smooth in the end.",
     )
 
 

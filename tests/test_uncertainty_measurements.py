@@ -3,14 +3,14 @@ import pytest
 import torch
 from conftest import Planted
 
-from eplib import attacks, filtering, minimal_norm, scales, slices, state_space, uncertainty
+from eplib import attacks, filtering, minimal_norm, scales, slices, state_space, uncertainty, zooms
 from eplib import uncertainty_measurements as measured
 from eplib.attacks import AttackedModel, predicted
 from eplib.checks import InputError
 from eplib.dynamics import settle
 
 SIZES = {"directions": 2, "points": 4, "pilot": 30, "others": 12, "batch": 8}
-NAMES = ("uncertainty", "adversarial-distances", "slices", "state-space", "filtering")
+NAMES = ("uncertainty", "adversarial-distances", "slices", "zooms", "state-space", "filtering")
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +123,53 @@ def test_known_boundaries_have_their_dimension():
     one = slices.described(grid(lambda a, b: a < 2))
     assert one["classes"] == 1 and one["basin_entropy"] == 0
     assert np.isnan([one["dimension"], one["exponent"], one["boundary_entropy"]]).all()
+
+
+def test_zooms_follow_a_boundary(case):
+    net, x, y = case
+    found = zooms.zooms(net, x, y, {"side": 24, "batch": 200}, progress=False)
+    classes = found.arrays["classes"]
+    assert classes.shape == (zooms.LEVELS, 25, 25, 3)
+    whole = slices.slices(net, x, y, {"side": 24, "batch": 200}, progress=False).arrays["classes"][0]
+    assert np.array_equal(classes[0], whole)
+    for i in range(3):
+        mixed = [len(np.unique(classes[k, ..., i])) > 1 for k in range(zooms.LEVELS)]
+        assert not mixed[0] or all(mixed)  # the boundary stays in view
+    assert [r.get("zoom") for r in found.rows[1::2]] == [1, 8, 64, 512]
+    with pytest.raises(InputError, match="16 cells"):
+        zooms.zooms(net, x, y, {"side": 16, "batch": 200}, progress=False)
+
+
+def test_an_enlarged_circle_becomes_a_line_and_newtons_basins_do_not():
+    from eplib.uncertainty_controls import newton_class
+
+    class Plane:
+        """Classes of points whose first two pixels are coordinates."""
+
+        def __init__(self, classify):
+            self.classify = classify
+
+        def __call__(self, points):
+            a, b = points[:, 0, 0, 0].double().numpy(), points[:, 0, 0, 1].double().numpy()
+            return torch.nn.functional.one_hot(torch.from_numpy(self.classify(a, b)).long(), 3)
+
+    corner, first, second = torch.zeros(3, 1, 1, 2, dtype=torch.float64)
+    corner[:], first[..., 0], second[..., 1] = -1.07, 2.0, 2.0
+    found = {}
+    for name, classify in (
+        ("circle", lambda a, b: a**2 + b**2 < 0.3),
+        ("newton", lambda a, b: newton_class(a + 1j * b)),
+    ):
+        levels = zooms._levels(Plane(classify), (corner, first, second), {"side": 96, "batch": 5000})
+        found[name] = [slices.exponent(grid) for grid in levels]
+    assert min(found["circle"]) > 0.93 and max(found["newton"]) < 0.8
+
+
+def test_nearest_boundary_by_hand():
+    grid = np.zeros((5, 5), int)
+    assert zooms.nearest_boundary(grid) is None
+    grid[3:] = 1
+    assert zooms.nearest_boundary(grid) == (2.5, 2)
 
 
 def test_entropy_of_a_box_by_hand():

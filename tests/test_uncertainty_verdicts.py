@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from eplib import filtering, uncertainty_networks, uncertainty_verdicts
+from eplib import filtering, uncertainty_networks, uncertainty_verdicts, zooms
 from eplib.results import Result
 from eplib.uncertainty import Exponent
 from eplib.uncertainty_networks import Network
@@ -89,6 +89,36 @@ def test_filtering_is_judged_by_the_first_layer_and_the_whole_state():
         and "first layer it is 0.5" in sentence
         and "state it is 2.0" in sentence
     )
+
+
+def zoomed(ragged, seed=11, planes=5, boundary=True):
+    """A result of "zooms" whose levels are noise where `ragged`, else half planes."""
+    generator = np.random.default_rng(seed)
+    classes = np.zeros((zooms.LEVELS, 25, 25, planes), np.uint8)
+    for level, rough in enumerate(ragged):
+        for plane in range(planes * boundary):
+            classes[level, 9 + plane % 3 :, :, plane] = 1
+            if rough:
+                classes[level, ..., plane] = generator.integers(0, 2, (25, 25))
+    settings = {"sizes": {"side": 24}, "seed": seed, "dataset": "sample"}
+    right = np.ones(planes, bool)
+    return Result(settings, None, np.arange(planes), right, right[None], {}, {"classes": classes})
+
+
+def test_the_boundary_is_fractal_where_every_enlargement_is_ragged():
+    cases = {
+        "supported": [zoomed([1, 1, 1, 1]), zoomed([1, 1, 1, 1], 13)],
+        "contradicted": [zoomed([1, 1, 0, 0]), zoomed([0, 0, 0, 0], 13)],
+        "undecided": [zoomed([1, 1, 1, 1]), zoomed([1, 1, 0, 0], 13)],
+    }
+    for word, results in cases.items():
+        verdict = uncertainty_verdicts.boundary_is_fractal(results)
+        assert verdict.networks == word, (word, verdict.sentence)
+    assert uncertainty_verdicts.boundary_is_fractal([zoomed([0, 0, 0, 1])]).networks == "undecided"
+    assert uncertainty_verdicts.boundary_is_fractal([zoomed([1] * 4, planes=2)]).networks == "undecided"
+    flat = uncertainty_verdicts.boundary_is_fractal([zoomed([0] * 4, boundary=False)])
+    assert flat.networks == "undecided"
+    assert "512 times" in verdict.sentence and "up to 5 planes and 2 networks" in verdict.sentence
 
 
 def test_shrinkage_of_a_cell_has_an_interval():
