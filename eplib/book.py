@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import yaml
@@ -17,6 +18,7 @@ from eplib import files, readme
 from eplib.checks import InputError, one_of
 
 CHAPTERS = files.ROOT / "book"
+AT_ONCE = 2  # chapters executed side by side, each on one thread and in about a gigabyte
 TIMEOUT = 3600  # seconds for one cell: a chapter that computes at quick scale takes minutes
 
 
@@ -70,19 +72,9 @@ def execute(slug, out, parameters=None, progress=True):
 def build(progress=True):
     """Execute what changed and build the book; returns the path of its first page."""
     stage, state_file = files.ROOT / "_build" / "src", files.ROOT / "_build" / "executed.json"
-    state = json.loads(state_file.read_text()) if state_file.exists() else {}
     readme.update()
     _stage(stage)
-    for i, slug in enumerate(slugs()):
-        started, target = time.perf_counter(), stage / "book" / f"{slug}.ipynb"
-        if state.get(slug) == _made_of(slug) and target.exists():
-            print(f"[{i + 1}/{len(slugs())}] {slug}: unchanged", flush=True)
-            continue
-        print(f"[{i + 1}/{len(slugs())}] {slug}: executing", flush=True)
-        execute(slug, target, progress=progress)
-        state[slug] = _made_of(slug)  # only now: results computed meanwhile are inputs of the next build
-        files.write_json(state_file, state)
-        print(f"    {time.perf_counter() - started:.0f} s", flush=True)
+    _execute_changed(stage / "book", state_file, progress)
     print("building pages", flush=True)
     # jupyter-book has no `python -m`: its entry point, called with this interpreter
     call = [
@@ -98,6 +90,32 @@ def build(progress=True):
         raise RuntimeError(f"jupyter-book ended with status {built.returncode}: its messages are above")
     _copy_networks(page.parent)
     return page
+
+
+def _execute_changed(folder, state_file, progress):
+    """Execute the chapters that changed into a folder, as many at a time as there are cores, at most
+    `AT_ONCE`. What each was made of is kept in the state file as soon as it is done.
+    """
+    state = json.loads(state_file.read_text()) if state_file.exists() else {}
+    changed = [s for s in slugs() if state.get(s) != _made_of(s) or not (folder / f"{s}.ipynb").exists()]
+    print(f"{len(slugs()) - len(changed)} chapters unchanged, {len(changed)} to execute", flush=True)
+    started = time.perf_counter()
+    at_once = max(1, min(AT_ONCE, os.cpu_count() or 1))
+    with ThreadPoolExecutor(at_once) as pool:
+        # bars of several chapters would write over each other
+        shown = progress and at_once == 1
+        running = {pool.submit(execute, s, folder / f"{s}.ipynb", progress=shown): s for s in changed}
+        try:
+            for i, done in enumerate(as_completed(running), 1):
+                done.result()
+                slug = running[done]
+                # only now: results computed meanwhile are inputs of the next build
+                state[slug] = _made_of(slug)
+                files.write_json(state_file, state)
+                print(f"[{i}/{len(changed)}] {slug}: after {time.perf_counter() - started:.0f} s", flush=True)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _stage(stage):

@@ -3,7 +3,7 @@
 import html
 from dataclasses import dataclass, replace
 
-from eplib import checkpoints, data, measurements, results, scales, training
+from eplib import checkpoints, data, files, measurements, results, scales, training
 from eplib.checks import InputError, one_of
 from eplib.pictures import NAMES
 
@@ -107,8 +107,7 @@ def networks(shown, model):
     for seed in shown.seeds:
         path = checkpoints.find(shown.scale, model, shown.dataset, seed)
         if path is None and shown.scale in TRAINED_BY_CHAPTERS:
-            folder = results.folders(shown.scale)[0] / "checkpoints" / shown.scale
-            path = training.train(model, shown.dataset, shown.scale, seed, folder)
+            path = _trained(shown, model, seed)
         if path is None:
             raise InputError(
                 f"no stored network {model} with seed {seed} at scale {shown.scale}: run python -m eplib"
@@ -116,6 +115,15 @@ def networks(shown, model):
             )
         found.append(checkpoints.load(path))
     return found
+
+
+def _trained(shown, model, seed):
+    """The path of a network that is trained now, unless another chapter has done so meanwhile."""
+    folder = results.folders(shown.scale)[0] / "checkpoints" / shown.scale
+    name = checkpoints.name(model, shown.dataset, seed)
+    with files.alone(folder / name):
+        path = checkpoints.find(shown.scale, model, shown.dataset, seed)
+        return path or training.train(model, shown.dataset, shown.scale, seed, folder)
 
 
 def outcomes(shown, models, attack):

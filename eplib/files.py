@@ -110,3 +110,14 @@ def _processor():
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def alone(name):
+    """A lock, for `with`, that one process or thread of this machine holds at a time: chapters executed side
+    by side compute what they share once.
+    """
+    from filelock import FileLock  # only here: pages that compute nothing need none
+
+    folder = ROOT / "_build" / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / f"{sha256(str(name).encode())[:16]}.lock")

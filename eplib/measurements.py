@@ -258,7 +258,11 @@ def stored(checkpoint, measurement):
 def stored_or_measured(checkpoint, measurement, progress=True):
     """The result of `stored`, or the measured one, then stored."""
     found = stored(checkpoint, measurement)
-    return measure_and_keep(checkpoint, measurement, progress=progress)[0] if found is None else found
+    if found is not None:
+        return found
+    with files.alone(results.stem(settings_of(checkpoint, measurement))):
+        found = stored(checkpoint, measurement)  # now, perhaps: another chapter may have needed it too
+        return measure_and_keep(checkpoint, measurement, progress=progress)[0] if found is None else found
 
 
 def measure_and_keep(checkpoint, measurement, images=None, epsilons=None, out=None, progress=True):

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import threading
 
 import pytest
 
@@ -76,3 +77,41 @@ def test_a_chapter_refuses_a_bad_parameter_in_one_sentence(out, tmp_path):
         book.execute("intro", tmp_path / "intro.ipynb", {"scale": "tiny"}, progress=False)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.rglob("*.ipynb"))
+
+
+def test_chapters_are_executed_side_by_side_and_only_where_something_changed(tmp_path, monkeypatch):
+    made, ran, both = {"a": "1", "b": "1", "c": "1"}, [], threading.Barrier(2, timeout=20)
+    monkeypatch.setattr(book, "slugs", lambda: list(made))
+    monkeypatch.setattr(book, "_made_of", made.get)
+    monkeypatch.setattr(book.os, "cpu_count", lambda: 8)
+
+    def execute(slug, out, progress):
+        both.wait()  # two at a time, or this fails
+        ran.append(slug)
+        files.write(out, "notebook")
+
+    monkeypatch.setattr(book, "execute", execute)
+    files.write(tmp_path / "c.ipynb", "notebook")
+    files.write_json(tmp_path / "state.json", {"c": "1", "b": "0"})
+    book._execute_changed(tmp_path, tmp_path / "state.json", True)
+    assert sorted(ran) == ["a", "b"]
+    assert files.read_json(tmp_path / "state.json", "state") == made
+    ran.clear()
+    book._execute_changed(tmp_path, tmp_path / "state.json", True)
+    assert ran == []
+
+
+def test_a_chapter_that_fails_ends_the_build_and_loses_no_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(book, "slugs", lambda: ["bad", "good"])
+    monkeypatch.setattr(book, "_made_of", lambda slug: "1")
+    monkeypatch.setattr(book, "AT_ONCE", 1)
+
+    def execute(slug, out, progress):
+        files.write(out, "notebook")
+        if slug == "bad":
+            raise InputError("it cannot")
+
+    monkeypatch.setattr(book, "execute", execute)
+    with pytest.raises(InputError, match="it cannot"):
+        book._execute_changed(tmp_path, tmp_path / "state.json", False)
+    assert not (tmp_path / "state.json").exists()

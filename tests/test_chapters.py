@@ -1,3 +1,7 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
 import pytest
 
 from eplib import chapters, checkpoints, measurements, results, scales, sentences, specimens, verdicts
@@ -173,3 +177,25 @@ def test_pairs_have_the_same_seeds():
     assert [[r.settings["seed"] for r in side] for side in (first, second)] == [[13, 17], [13, 17]]
     with pytest.raises(InputError, match="measure both"):
         chapters.paired(found, "ep-cnn", "vit-8")
+
+
+def test_what_two_chapters_need_is_computed_once(monkeypatch, out):
+    """Two threads ask for the same network's same result."""
+    net, kept, calls = SimpleNamespace(record={}), {}, []
+
+    def measure(checkpoint, name, progress=True):
+        calls.append(name)
+        time.sleep(0.3)
+        kept[name] = "result"
+        return "result", "path"
+
+    monkeypatch.setattr(measurements, "stored", lambda checkpoint, name: kept.get(name))
+    monkeypatch.setattr(measurements, "measure_and_keep", measure)
+    monkeypatch.setattr(
+        measurements,
+        "settings_of",
+        lambda *_: dict.fromkeys("model seed scale dataset".split(), "x") | {"measurement": "pgd-l2"},
+    )
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: measurements.stored_or_measured(net, "pgd-l2"), range(2)))
+    assert found == ["result"] * 2 and calls == ["pgd-l2"]
