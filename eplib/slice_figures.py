@@ -2,9 +2,11 @@
 
 import numpy as np
 from matplotlib.colors import ListedColormap
+from matplotlib.ticker import FixedLocator, NullLocator
 
-from eplib import slices
+from eplib import panels, slices, zooms
 from eplib.pictures import draw, name
+from eplib.uncertainty_figures import colours
 
 CLASS_COLOURS = (
     *("#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f"),
@@ -61,3 +63,84 @@ def _marks(ax, kind, side):
     ax.plot(
         *np.transpose(points), "o", color="black", markersize=4, markeredgecolor="white", markeredgewidth=0.7
     )
+
+
+def enlarged(results, page):
+    """The boundary of two or more networks at every enlargement, of the image whose planes have one in most
+    of them. results: {model: Result of "zooms"}.
+    """
+    image = widest(results)
+    cells, shape = ListedColormap(palette(10)), (len(results), zooms.LEVELS)
+
+    def plot(axes):
+        for row, (model, result) in zip(np.atleast_2d(axes), results.items(), strict=True):
+            for k, ax in enumerate(row):
+                classes = result.arrays["classes"][k, ..., image]
+                ax.imshow(classes.T, origin="lower", cmap=cells, vmin=-0.5, vmax=9.5, interpolation="nearest")
+                ax.set(xticks=[], yticks=[])
+                ax.grid(False)
+                if row is np.atleast_2d(axes)[0]:
+                    ax.set_title(f"{zooms.FACTOR**k} ×", fontsize=9.5)
+            row[0].set_ylabel(name(model), fontsize=9)
+
+    side = next(iter(results.values())).settings["sizes"]["side"]
+    caption = (
+        f"How to read it: each picture shows the middle of the one to its left {zooms.FACTOR} times enlarged,"
+        " around a place where two classes meet; colours are classes. A smooth boundary is a straight line"
+        f" soon; a fractal one stays as ragged as it was. {side} × {side} cells. {page.text}."
+    )
+    counts = {
+        m: [len(np.unique(r.arrays["classes"][k, ..., image])) for k in range(zooms.LEVELS)]
+        for m, r in results.items()
+    }
+    told = "; ".join(f"{name(m)} {', '.join(map(str, c))}" for m, c in counts.items())
+    alt = f"A boundary enlarged. Classes in view at every enlargement: {told}."
+    size = dict(width=8.4, height=2.05 * len(results) + 0.4, sharey=False)
+    return draw("fig-boundary-enlarged", shape, plot, caption, alt, **size)
+
+
+def widest(results):
+    """The image whose planes have more than one class in most of the results, the first of equals."""
+    several = [
+        [len(np.unique(grid)) > 1 for grid in np.moveaxis(r.arrays["classes"][0], -1, 0)]
+        for r in results.values()
+    ]
+    return int(np.sum(several, 0).argmax())
+
+
+def by_enlargement(results, page):
+    """The exponent inside the plane at every enlargement. results: {model: [Result of "zooms"]}."""
+    ink = colours(results)
+    levels = range(zooms.LEVELS)
+    steps = [zooms.FACTOR**k for k in levels]
+    found = {
+        m: [np.array([zooms.measured(r.arrays["classes"], k, "exponent") for k in levels]) for r in every]
+        for m, every in results.items()
+    }
+
+    def plot(ax):
+        for i, (model, curves) in enumerate(found.items()):
+            for curve in curves:
+                at = np.array(steps) * 1.05 ** (i - len(found) / 2)  # beside each other
+                ax.plot(at, curve[:, 0], "-o", color=ink[model], markersize=4, linewidth=1.4)
+                ax.vlines(at, curve[:, 1], curve[:, 2], color=ink[model], linewidth=1, alpha=0.6)
+            words = f"— {name(model)}"
+            shade = panels.readable(ink[model])
+            ax.text(1.02, 0.97 - 0.1 * i, words, transform=ax.transAxes, color=shade, fontsize=9, va="top")
+        ax.axhline(1, color="#333333", linewidth=0.8, linestyle=":")
+        ax.set(xscale="log", ylim=(0, 1.3), xlabel="enlargement", ylabel="exponent α inside the plane")
+        ax.xaxis.set_major_locator(FixedLocator(steps))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.xaxis.set_major_formatter("{x:g}")
+
+    told = "; ".join(
+        f"{name(m)} {', '.join(f'{v:.2f}' for v in np.nanmean([c[:, 0] for c in curves], 0))}"
+        for m, curves in found.items()
+    )
+    caption = (
+        "How to read it: the dotted line is a smooth boundary. A curve that rises to it is ragged at some"
+        " lengths only; one that stays below is ragged at all that were looked at. Means over the planes with"
+        f" a boundary, strokes their 95 % t intervals, one curve a seed. {page.text}."
+    )
+    alt = f"Exponent inside the plane by enlargement ({', '.join(map(str, steps))}): {told}."
+    return draw("fig-boundary-enlargement", (1, 1), plot, caption, alt, width=8.6, height=3.4)

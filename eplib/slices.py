@@ -125,12 +125,12 @@ def dimension(classes):
 
 def exponent(classes):
     """α inside the plane: how the share of points whose class is another one k cells along either axis grows
-    with k; NaN without a boundary.
+    with k, the same points for every k; NaN without a boundary.
     """
     shifts = [k for k in SHIFTS if k <= (len(classes) - 1) // 4]
+    left = len(classes) - shifts[-1] if shifts else 0
     differ = [
-        np.mean([(classes[k:] != classes[:-k]).mean(), (classes[:, k:] != classes[:, :-k]).mean()])
-        for k in shifts
+        np.mean([(at[k : left + k] != at[:left]).mean() for at in (classes, classes.T)]) for k in shifts
     ]
     if len(shifts) < 3 or min(differ) == 0:
         return float("nan")

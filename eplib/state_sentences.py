@@ -31,17 +31,22 @@ def slices_table(results):
     return table(head, lines, note)
 
 
-def fractal_planes(results):
-    """How many planes have a boundary basin entropy above log 2, in words."""
+def ragged_planes(results):
+    """How ragged the planes of every network are, in words. results: {model: Result of "slices"}."""
     every = [v for r in results.values() for v in rows(r, "boundary_entropy").value.dropna()]
     above = sum(v > slices.FRACTAL for v in every)
-    dimensions = [v for r in results.values() for v in rows(r, "dimension").value.dropna()]
-    if not every or not dimensions:
+    told = []
+    for model, result in results.items():
+        found = rows(result, "dimension").value.dropna()
+        if len(found):
+            told.append(f"{name(model)} {found.min():.2f} to {found.max():.2f}")
+    if not told:
         return Text("No plane has a boundary that boxes of several sizes can be counted on.")
     return Text(
-        f"{above} of {len(every)} planes have a boundary basin entropy above log 2; box-counting dimensions"
-        f" lie between {min(dimensions):.2f} and {max(dimensions):.2f}. Boxes of a few cells see a corner"
-        " where three classes meet as more than a line, so values a little above 1 are no fractal."
+        f"**Planes**, looked at afterwards and no verdict: box-counting dimensions are {'; '.join(told)}."
+        f" {above} of {len(every)} planes have a boundary basin entropy above log 2, which is sufficient for"
+        " a fractal and not necessary. Where three classes meet, boxes of a few cells see more than a line,"
+        " so a dimension a little above 1 is no fractal."
     )
 
 
@@ -109,9 +114,9 @@ def state_words(results):
     return Text(
         f"**The state space** is {kind}: {several:.0%} of the images have more than one attractor, for"
         f" {classes:.0%} the starts disagree about the class, and {moving:.0%} of the starts still move at"
-        f" the end; {said}. A prediction starts from zero and stops after a fixed number of steps, which is a"
-        " piecewise smooth function of the image whatever the basins look like: their boundary can reach the"
-        " space of images only where the way from zero comes close to it."
+        f" the end; {said}. A prediction always starts from zero, so it meets the boundary between basins"
+        " only where the way from zero comes close to it; there a small change of the image sends it into"
+        " another attractor, of the same class or of another."
     )
 
 
@@ -125,6 +130,7 @@ def filtering_words(results):
         told.append(f"{TITLES[kind]} {said} (×{cells[:, -1].min():.2f} to ×{cells[:, -1].max():.2f})")
     whole = medians(results, "state")[:, :, -1]
     logits = medians(results, "logits")[:, :, -1]
+    further = np.mean([_further(r) for r in results])
     return Text(
         f"**Where filtering ends.** In the first layer, which hears the image at once, the feedback of"
         f" {lengths[-1]} steps shrinks perturbations of these kinds: {'; '.join(told)}. The whole state also"
@@ -132,7 +138,16 @@ def filtering_words(results):
         f" {lengths[0]} steps on, when the read-out has first heard of the image, the distance of the logits"
         f" is multiplied by {logits.min():.2f} to {logits.max():.2f}. Logits themselves grow while the"
         " network settles, so a factor above 1 there is not yet a wrong answer."
+        f" Of two random perturbations, one {filtering.LEVELS[-1] // filtering.LEVELS[0]} times as large as"
+        f" the other, the states end {further:.1f} times as far apart; a response in proportion would be"
+        f" {filtering.LEVELS[-1] // filtering.LEVELS[0]} times."
     )
+
+
+def _further(result):
+    """How much further apart states end by the largest random perturbation than by the smallest, medians."""
+    moved = result.arrays["moved"][filtering.KINDS.index("random"), :, -1, filtering.PARTS.index("state")]
+    return float(np.median(moved[-1].astype(float)) / np.median(moved[0].astype(float)))
 
 
 def _levels(levels):

@@ -17,14 +17,20 @@ FILTERS = {
     "contradicted": "settling amplifies small random perturbations",
     "undecided": "settling is not shown to shrink or amplify small random perturbations throughout",
 }
+FRACTAL = {
+    "supported": "the EP-CNN's boundary stays ragged at every enlargement that was tried",
+    "contradicted": "what is ragged in the EP-CNN's boundary becomes smooth when it is enlarged",
+    "undecided": "whether the EP-CNN's boundary stays ragged when it is enlarged is not shown",
+}
 EXPECTED = ("ep-cnn", "cnn", "cnn-at-l2-0.5", "vit-8", "twin-untrained")
 
 
-def answer(hypothesis, filters, badge):
-    """The answer of the page in one sentence, from its two verdicts."""
+def answer(hypothesis, fractal, filters, badge):
+    """The answer of the page in one sentence, from its three verdicts."""
     return Text(
-        f"**In one sentence.** Among the networks stored, {HYPOTHESIS[hypothesis.networks]}, and in the"
-        f" EP-CNN {FILTERS[filters.networks]} ({badge.dataset_name}, {badge.scale} scale)."
+        f"**In one sentence.** Among the networks stored, {HYPOTHESIS[hypothesis.networks]};"
+        f" {FRACTAL[fractal.networks]}; and in the EP-CNN {FILTERS[filters.networks]}"
+        f" ({badge.dataset_name}, {badge.scale} scale)."
     )
 
 

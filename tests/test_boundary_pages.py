@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from test_uncertainty_verdicts import zoomed
 
 from eplib import (
     filtering,
@@ -122,8 +123,13 @@ def test_sentences_turn_with_the_numbers(networks):
     assert "at least 20 of the 1,600 outcomes" in window and "pilot of 200 images" in window
     assert "no such fit" in uncertainty_sentences.bias_words(moved(n=40))
     verdicts = [Verdict(w, "undecided", "", "") for w in ("supported", "contradicted", "undecided")]
-    answers = {str(uncertainty_sentences.answer(a, b, BADGE)) for a in verdicts for b in verdicts}
-    assert len(answers) == 9 and all("quick scale" in a for a in answers)
+    answers = {
+        str(uncertainty_sentences.answer(a, b, c, BADGE))
+        for a in verdicts
+        for b in verdicts
+        for c in verdicts
+    }
+    assert len(answers) == 27 and all("quick scale" in a for a in answers)
     assert "wide" in uncertainty_sentences.limits(networks)
     assert "No primary exponent" in uncertainty_sentences.limits([])
 
@@ -179,8 +185,11 @@ def filtered(shrink, seed=11):
 def test_words_about_planes_and_states_turn_with_the_numbers():
     text = state_sentences.slices_table({"ep-cnn": planes()})
     assert text.count("<tr>") == 3 and "EP-CNN, three images" in text
-    told = state_sentences.fractal_planes({"ep-cnn": planes()})
-    assert told.startswith("1 of 6 planes")
+    told = state_sentences.ragged_planes({"ep-cnn": planes()})
+    assert "are EP-CNN 1.00 to 1.99" in told and "1 of 6 planes" in told
+    one_class = planes(boundary=1.1)
+    one_class.table.loc[:, "value"] = np.nan
+    assert "No plane has a boundary" in state_sentences.ragged_planes({"ep-cnn": one_class})
     assert "is multistable: 100%" in state_sentences.state_words([states()])
     alone = state_sentences.state_words([states(several=False)])
     assert "mostly monostable: 0%" in alone and "no exponent of the states is identifiable" in alone
@@ -201,6 +210,7 @@ def test_the_exponent_of_states_is_that_of_kicks():
 def test_words_about_filtering_name_kinds_and_sizes():
     told = state_sentences.filtering_words([filtered([0.5, 2.0, 1.5, 0.9])])
     assert "random at every size (×0.50" in told and "adversarial at no size (×2.00" in told
+    assert "end 1.0 times as far apart; a response in proportion would be 64" in told
     one = filtered([2.0] * 4)
     one.arrays["moved"][0, :2, 1:, 0] = 0.5
     assert "random at 1, 2/255" in state_sentences.filtering_words([one])
@@ -212,6 +222,8 @@ FIGURES = {
     "fig-boundary-growth": lambda n: uncertainty_figures.growth(RANDOM, NEAR, BADGE),
     "fig-boundary-robustness": lambda n: uncertainty_figures.against_robustness(n, BADGE),
     "fig-boundary-planes": lambda n: slice_figures.planes({"ep-cnn": planes(), "cnn": planes()}, 0, BADGE),
+    "fig-boundary-enlarged": lambda n: slice_figures.enlarged({"ep-cnn": zoomed([1] * 4)}, BADGE),
+    "fig-boundary-enlargement": lambda n: slice_figures.by_enlargement({"ep-cnn": [zoomed([1] * 4)]}, BADGE),
     "fig-boundary-kicks": lambda n: filtering_figures.kicks({"ep-cnn": [states()]}, BADGE),
     "fig-boundary-filtering": lambda n: filtering_figures.where_it_ends(
         [filtered([2.0] * 4)], "state", BADGE
@@ -228,7 +240,7 @@ FIGURES = {
 @pytest.mark.parametrize("label", FIGURES)
 def test_every_figure_is_whole(label, networks):
     pair = [FIGURES[label](networks) for _ in range(2)], label
-    if label != "fig-boundary-planes":  # its pixels are part of the file
+    if label not in ("fig-boundary-planes", "fig-boundary-enlarged"):  # pixels are part of the file
         drawings.is_valid_svg_of_the_same_bytes_that_loads_nothing(pair)
     if label != "fig-boundary-controls":  # of no result
         drawings.shows_itself_with_a_text_for_those_who_cannot_see_it(pair)
@@ -248,6 +260,12 @@ def test_figures_show_their_numbers(monkeypatch, networks):
     assert axes[0, 0].lines[0].get_xdata()[0] == networks[0].values["exponent"]
     cells = filtering_figures.where_it_ends([filtered([0.5, 1.0, 2.0, 4.0])], "state", BADGE)
     assert [ax.texts[0].get_text() for ax in cells[:4]] == ["0.5", "1", "2", "4"]
+    (curve,) = slice_figures.by_enlargement({"ep-cnn": [zoomed([0, 0, 1, 1])]}, BADGE)
+    y = curve.lines[0].get_ydata()
+    assert y[:2] == pytest.approx([1, 1], abs=0.05) and max(y[2:]) < 0.2
+    empty, full = zoomed([0] * 4), zoomed([0] * 4)
+    empty.arrays["classes"][..., :3] = full.arrays["classes"][..., :2] = 0
+    assert slice_figures.widest({"a": empty}) == 3 and slice_figures.widest({"a": full, "b": empty}) == 3
     kicked, back = filtering_figures.kicks({"ep-cnn": [states()]}, BADGE)
     assert len(kicked.lines) == 2 == len(back.lines)
     assert back.lines[0].get_ydata()[:2].tolist() == [1.0, 0.5]

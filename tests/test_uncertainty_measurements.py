@@ -111,6 +111,8 @@ def test_known_boundaries_have_their_dimension():
     assert sizes.tolist()[:4] == [1, 2, 3, 4] and (np.diff(counts) < 0).all()
     assert slices.dimension(smooth) == pytest.approx(1, abs=0.06)
     assert slices.exponent(smooth) == pytest.approx(1, abs=0.03)
+    for small in (24, 32, 96):  # no bias by the size of the grid
+        assert slices.exponent(grid(lambda a, b: a > -0.21, small)) == pytest.approx(1, abs=1e-6)
     assert slices.entropies(smooth)[1] < slices.FRACTAL
     noise = grid(lambda a, b: np.random.default_rng(0).random(a.shape) < 0.5)
     assert slices.dimension(noise) == pytest.approx(2, abs=0.1)
