@@ -130,30 +130,39 @@ def exponents_table(found):
     return table(head, lines, note)
 
 
-def compared(distances, first="ep-cnn", second="cnn"):
-    """The difference of exponents of two kinds of networks on the same images, in words.
+def compared(distances, random, first="ep-cnn", second="cnn"):
+    """The differences of exponents of two kinds of networks on the same images, in words.
 
-    distances: {model: [Result of "adversarial-distances", one a seed]}.
+    distances, random: {model: [Result, one a seed]} of "adversarial-distances" and "uncertainty".
     """
-    told = []
-    for a in distances.get(first, ()):
-        for b in distances.get(second, ()):
+    told = [
+        _apart(found, fit, words, first, second)
+        for found, fit, words in (
+            (distances, lambda r: uncertainty.of_distances(r.arrays["minimal_norm"]), "smallest changes"),
+            (random, random_exponent, "random directions"),
+        )
+    ]
+    return Text(f"**{name(first)} against {name(second)}**, on the same images: {'; '.join(told)}.")
+
+
+def _apart(found, fit, words, first, second):
+    """The difference of one kind of exponent, in every pair of one seed, as a clause."""
+    pairs = []
+    for a in found.get(first, ()):
+        for b in found.get(second, ()):
             if a.settings["seed"] == b.settings["seed"]:
-                fits = [uncertainty.of_distances(r.arrays["minimal_norm"]) for r in (a, b)]
+                fits = fit(a), fit(b)
                 apart = uncertainty.difference(*fits) if all(fits) else None
                 if apart:
-                    told.append((a.settings["seed"], apart))
-    if not told:
-        return Text(f"No exponents of {name(first)} and {name(second)} of one seed can be compared.")
-    words = "; ".join(f"{interval(apart)} (seed {seed})" for seed, apart in told)
-    clear = [np.sign(low) for _, (_, low, high) in told if low > 0 or high < 0]
-    agree = len(clear) == len(told) and len(set(clear)) == 1
-    side = "larger" if agree and clear[0] > 0 else "smaller"
-    return Text(
-        f"**{name(first)} against {name(second)}**, on the same images: the exponent of smallest changes"
-        f" differs by {words}, so the {name(first)}'s is "
-        + (f"{side} in every pair." if agree else "not shown to be another one in every pair.")
+                    pairs.append((a.settings["seed"], apart))
+    if not pairs:
+        return f"no exponents of {words} of one seed can be compared"
+    signs = {np.sign(low) if low > 0 or high < 0 else 0 for _, (_, low, high) in pairs}
+    side = {1: "larger in every pair", -1: "smaller in every pair"}.get(
+        int(signs.pop()) if len(signs) == 1 else 0
     )
+    numbers = ", ".join(f"{interval(apart)} with seed {seed}" for seed, apart in pairs)
+    return f"the exponent of {words} differs by {numbers}, {side or 'not shown to differ in every pair'}"
 
 
 def elsewhere_table(random, models=EXPECTED):
