@@ -21,6 +21,7 @@ from eplib import (
     phase_verdicts,
     published,
     published_curves,
+    semantics_sentences,
     transformer_sentences,
     transformer_verdicts,
 )
@@ -220,6 +221,12 @@ CLAIMS = (
         lambda: "an open question of the paper",
         "free-phase",
         functools.partial(_of_the_ep_cnn, ("horizons",), phase_verdicts.settling_adds_robustness),
+    ),
+    Claim(
+        "Perturbations that attacks find on it are semantic.",
+        lambda: "one picture without a number, and an open question of the paper",
+        "semantics",
+        semantics_sentences.claim,
     ),
 )
 

@@ -16,7 +16,10 @@ from eplib.toggles import Toggle
 FILTERS = 16  # of a first layer, those of the largest norm
 NAMED, TITLE, GAP = 1.75, 0.2, 0.03  # inches of the column of names, of a title, around a picture
 LETTERS = 24  # of a line in the column of names
-SCALED = "Grey is no change; colours of one row share one scale, whose end (± the number under the name)"
+SCALED = (
+    "Grey is no change; colours of one row share one scale. Its end (± the number under the name), beyond"
+    f" which {perturbations.BEYOND:.1%} of the changes lie,"
+)
 
 
 def grid(label, head, rows, caption, alt):
@@ -107,6 +110,7 @@ def papers(label, rows, image, label_of, classes, badge, which):
             cells = [
                 (s, f"{t}: {classes[a]}") for s, t, a in zip(shown, titles, row.answers.tolist(), strict=True)
             ]
+            cells.insert(0, (image, f"{classes[label_of]}"))
             lines.append((row.model, f"± {row.scale:.2g}" if view == "one scale a row" else "", cells))
         told = "; ".join(
             f"{name(r.model)}: " + ", ".join(classes[a] for a in r.answers.tolist()) for r in rows
@@ -117,11 +121,12 @@ def papers(label, rows, image, label_of, classes, badge, which):
         )
         views[view] = grid(label, None, lines, "", alt)
     caption = (
-        f"How to read it: {which} A row is a network, a column an ℓ2 ε, as in the paper's two figures of one"
-        " image (PGD that may leave [0, 1]). As the paper draws it: attacked image and image are each"
-        " stretched to fill [0, 1], subtracted, and the absolute difference is stretched again, so that"
-        f" every picture has a scale of its own. One scale a row: {SCALED[0].lower()}{SCALED[1:]} is a change"
-        f" of that size, and nothing else is stretched. {badge.dataset_name}, {badge.scale} scale."
+        f"How to read it: {which} A row is a network; first the image, then a column for every ℓ2 ε, as in"
+        " the paper's two figures of one image (PGD that may leave [0, 1]). As the paper draws it: attacked"
+        " image and image are each stretched to fill [0, 1], subtracted, and the absolute difference is"
+        " stretched again, so that every picture has a scale of its own. One scale a row:"
+        f" {SCALED[0].lower()}{SCALED[1:]} is a change of that size, and nothing else is stretched."
+        f" {badge.dataset_name}, {badge.scale} scale."
     )
     return Toggle(label, views, caption)
 

@@ -56,6 +56,19 @@ def signed_rank(first, second):
     return float(wilcoxon(first, second).pvalue) if (first != second).any() else 1.0
 
 
+def mean_interval(values, confidence=0.95, resamples=RESAMPLES, seed=0):
+    """Percentile bootstrap interval (low, high) of a mean over images, float [N], N ≥ 2."""
+    found = bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=resamples,
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
 def permutation(first, second, seed=0):
     """Two-sided permutation test on pairs of numbers: p that the mean difference is as large when the two of
     every pair are exchanged at random, `PERMUTATIONS` times, or in every way where there are no more. 1.0

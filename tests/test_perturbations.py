@@ -96,7 +96,8 @@ def test_rows_hold_what_the_attacks_did(nets, shown):
     assert [r.model for r in budget] == list(nets)
     for row in budget:
         assert (row.lengths <= perturbations.BUDGET + 1e-4).all() and row.lengths.max() > 0.5
-        assert torch.equal(row.adversarial - images, row.change) and row.scale == row.change.abs().max()
+        assert torch.equal(row.adversarial - images, row.change) and 0 < row.scale < row.change.abs().max()
+        assert (row.change.abs() > row.scale).float().mean() < 2 * perturbations.BEYOND
         assert torch.equal(row.answers, predicted(nets[row.model], row.adversarial))
     for row in perturbations.at_effect(nets, images, labels, 30):
         found = row.lengths > 0
@@ -121,9 +122,10 @@ def test_pictures_have_one_scale_a_row_and_say_what_networks_answer(nets, shown)
     assert links and all(link.startswith(("#", "data:image/png")) for link in links)
     for row in rows:
         assert f"{CLASSES[row.answers[0]]} at {row.lengths[0]:.2f}" in figure.alt
-        shown_as = perturbation_figures.signed(row.change, row.scale)
+        shown_as = perturbation_figures.signed(row.change, row.change.abs().max().item())
         assert shown_as.min() >= 0 and shown_as.max() <= 1
         assert max(shown_as.max() - 0.5, 0.5 - shown_as.min()) == pytest.approx(0.5)
+        assert (perturbation_figures.signed(row.change * 0, row.scale) == 0.5).all()
     test = data.load("sample", "test")
     place, words = perturbation_figures.which(test, "sample")
     assert place == test.published_order()[7] and "substitute" in words

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eplib.statistics import cluster_bootstrap, detectable, holm, mcnemar, welch, wilson
+from eplib.statistics import cluster_bootstrap, detectable, holm, mcnemar, mean_interval, welch, wilson
 
 
 @pytest.mark.parametrize("k, n", [(0, 1), (1, 1), (0, 20), (20, 20), (3, 7), (50, 100), (499, 500)])
@@ -53,6 +53,7 @@ def test_holm_stops_at_one_and_leaves_a_single_value_alone():
     assert holm([0.04]) == [0.04]
     assert holm([0.9, 0.6]) == [1.0, 1.0]
     assert holm([0.03, 0.03]) == pytest.approx([0.06, 0.06])
+
 
 def test_holm_of_nothing_is_nothing():
     assert holm([]) == []
@@ -125,3 +126,11 @@ def test_resamples_without_a_number_are_left_out_unless_they_are_most():
 
     assert cluster_bootstrap(20, rare) == (1.0, 1.0)
     assert np.isnan(cluster_bootstrap(20, lambda places: np.nan)).all()
+
+
+def test_the_interval_of_a_mean_is_that_of_the_cluster_bootstrap_and_holds_the_mean():
+    values = np.random.default_rng(0).normal(3, 1, 80)
+    low, high = mean_interval(values)
+    other = cluster_bootstrap(80, lambda places: values[places].mean())
+    assert low < values.mean() < high and (low, high) == pytest.approx(other, abs=0.03)
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 80**0.5, rel=0.1)
