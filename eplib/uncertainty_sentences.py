@@ -22,14 +22,20 @@ FRACTAL = {
     "contradicted": "what is ragged in the EP-CNN's boundary becomes smooth when it is enlarged",
     "undecided": "whether the EP-CNN's boundary stays ragged when it is enlarged is not shown",
 }
+STAYS = "whether it stays so at every enlargement is undecided"
 EXPECTED = ("ep-cnn", "cnn", "cnn-at-l2-0.5", "vit-8", "twin-untrained")
 
 
-def answer(hypothesis, fractal, filters, badge):
-    """The answer of the page in one sentence, from its three verdicts."""
+def answer(hypothesis, fractal, filters, ragged, badge):
+    """The answer of the page in one sentence, from its three verdicts. ragged: of
+    `uncertainty_verdicts.ragged`.
+    """
+    boundary = FRACTAL[fractal.networks]
+    if ragged and fractal.networks == "undecided":
+        boundary = f"the EP-CNN's boundary is ragged, enlarged {_times(ragged)}, and {STAYS}"
     return Text(
         f"**In one sentence.** Among the networks stored, {HYPOTHESIS[hypothesis.networks]};"
-        f" {FRACTAL[fractal.networks]}; and in the EP-CNN {FILTERS[filters.networks]}"
+        f" {boundary}; and in the EP-CNN {FILTERS[filters.networks]}"
         f" ({badge.dataset_name}, {badge.scale} scale)."
     )
 
@@ -43,6 +49,26 @@ def question():
         " whose class changes when they are moved by ε? The paper publishes no number for it, so there is"
         " none to set beside ours."
     )
+
+
+def enlargements(by_model):
+    """At which enlargements the boundaries of every kind of network are ragged, in words.
+
+    by_model: {model: `uncertainty_verdicts.ragged`}.
+    """
+    told = [
+        f"{name(model)} {f'enlarged {_times(found)}' if found else 'at none'}"
+        for model, found in by_model.items()
+    ]
+    return Text(
+        "**Enlargements** at which the exponent inside the planes certainly lies below that of a smooth"
+        f" boundary (looked at one by one, so a description and no verdict): {'; '.join(told)}."
+    )
+
+
+def _times(found):
+    *most, last = [str(v) for v in found]
+    return f"{', '.join(most)} and {last} times" if most else f"{last} times"
 
 
 def interval(found, digits=2):

@@ -81,6 +81,18 @@ def boundary_is_fractal(results):
     )
 
 
+def ragged(results):
+    """[enlargements at which the exponent of `boundary_is_fractal` lies below `SMOOTH` in every network], for
+    a description: no verdict rests on a single one.
+    """
+    found = []
+    for level in range(zooms.LEVELS):
+        inside = [zooms.measured(r.arrays["classes"], level, "exponent") for r in results]
+        if all(count >= FEWEST_PLANES and high < SMOOTH for _, _, high, count in inside):
+            found.append(zooms.FACTOR**level)
+    return found
+
+
 def shrunk(result, kind, level, part, steps=SETTLED):
     """(median, low, high) over images of how far apart states are after the measured length nearest to
     `steps`, over how far they were at first, `filtering.shrinkage`; bootstrap over images.

@@ -125,12 +125,18 @@ def test_sentences_turn_with_the_numbers(networks):
     assert "no such fit" in uncertainty_sentences.bias_words(moved(n=40))
     verdicts = [Verdict(w, "undecided", "", "") for w in ("supported", "contradicted", "undecided")]
     answers = {
-        str(uncertainty_sentences.answer(a, b, c, BADGE))
+        str(uncertainty_sentences.answer(a, b, c, [], BADGE))
         for a in verdicts
         for b in verdicts
         for c in verdicts
     }
     assert len(answers) == 27 and all("quick scale" in a for a in answers)
+    supported, _, undecided = verdicts
+    found = uncertainty_sentences.answer(undecided, undecided, undecided, [1, 8], BADGE)
+    assert "is ragged, enlarged 1 and 8 times, and whether" in found
+    assert "enlarged 1" not in uncertainty_sentences.answer(undecided, supported, undecided, [1], BADGE)
+    told = uncertainty_sentences.enlargements({"ep-cnn": [1, 8, 64], "cnn": []})
+    assert told.endswith("EP-CNN enlarged 1, 8 and 64 times; CNN at none.")
     assert "wide" in uncertainty_sentences.limits(networks)
     assert "No primary exponent" in uncertainty_sentences.limits([])
 

@@ -118,6 +118,9 @@ def test_the_boundary_is_fractal_where_every_enlargement_is_ragged():
     assert uncertainty_verdicts.boundary_is_fractal([zoomed([1] * 4, planes=2)]).networks == "undecided"
     flat = uncertainty_verdicts.boundary_is_fractal([zoomed([0] * 4, boundary=False)])
     assert flat.networks == "undecided"
+    assert uncertainty_verdicts.ragged(cases["undecided"]) == [1, 8]
+    assert uncertainty_verdicts.ragged(cases["supported"]) == [1, 8, 64, 512]
+    assert uncertainty_verdicts.ragged([zoomed([1] * 4, planes=2)]) == []
     assert "512 times" in verdict.sentence and "up to 5 planes and 2 networks" in verdict.sentence
 
 
