@@ -23,6 +23,7 @@ SCRIPTS = {
     "settling": "settling.js",
     "horizons": "horizons.js",
     "corruption": "corruption.js",
+    "gallery": "gallery.js",
     "curves": "curve_plot.js curves.js",
     "boundary": "boundary.js",
 }

@@ -8,8 +8,9 @@ from torch import nn
 
 from eplib import perturbations, published
 from eplib.chapters import DATASET_NAMES
-from eplib.panels import PREFERRED, WIDTH, readable
+from eplib.panels import WIDTH, readable
 from eplib.pictures import draw, name
+from eplib.semantics_figures import colours
 from eplib.sentences import Text
 from eplib.toggles import Toggle
 
@@ -45,7 +46,7 @@ def grid(label, head, rows, caption, alt):
                 ax.set_title(title, fontsize=7.5, pad=2)
             if model:
                 words = f"{textwrap.fill(name(model), LETTERS)}\n{note}".strip()
-                style = dict(ha="right", va="center", color=readable(PREFERRED.get(model, "#444444")))
+                style = dict(ha="right", va="center", color=readable(colours([model])[model]))
                 place = (NAMED - 0.08) / WIDTH, bottom + side / 2 / height
                 axs[0][0].figure.text(*place, words, fontsize=8.5, **style)
 

@@ -2,13 +2,15 @@
 network.
 """
 
+import textwrap
+
 import numpy as np
 
 from eplib import semantics_comparisons as comparisons
 from eplib import statistics
 from eplib.network_figures import spread
-from eplib.panels import POOL, PREFERRED, WIDTH, named, readable
-from eplib.pictures import draw, name
+from eplib.panels import LETTERS, POOL, PREFERRED, WIDTH, named, readable
+from eplib.pictures import COLOURS, draw, name
 from eplib.semantics_changes import Setting
 from eplib.toggles import Toggle
 
@@ -34,10 +36,12 @@ GREY, NOTHING = "#555555", "no image that all networks get right"
 
 
 def colours(models):
-    """{model: colour}, the same for the same model whatever others are drawn with it."""
-    free = [c for c in POOL if c not in PREFERRED.values()]
-    others = [m for m in NETWORKS if m not in PREFERRED]
-    return {m: PREFERRED.get(m) or free[others.index(m) % len(free)] for m in models}
+    """{model: colour}, another for every one of `NETWORKS` and the same whatever is drawn with it."""
+    found = {m: COLOURS[m] for m in NETWORKS if m in COLOURS}
+    for model in NETWORKS:
+        wanted = (found.get(model), PREFERRED.get(model), *POOL)
+        found[model] = next(c for c in wanted if c and c not in {**found, model: None}.values())
+    return {m: found[m] for m in models}
 
 
 def right(found):
@@ -93,12 +97,12 @@ def shifts(label, found, badge):
         " judges that never saw it towards the class that was aimed at: the change of the judge's logit of"
         " the target minus that of the true class. The robust judges were trained adversarially in ℓ2 and ℓ∞"
         " (mean of both), the standard judge without attacks, all with a seed of their own. Left, every"
-        " perturbation has the same ℓ2 length; right, each is a multiple of the smallest that reaches the"
-        " target on its own network. Grey: controls of the same lengths as the EP-CNN's, the difference to a"
-        " real image of the target class, Gaussian noise, and the perturbation of another image with another"
-        f" target. Bands: 95 % bootstrap over images; {int(right(found).sum())} of {badge.n} images, those"
-        f" that all networks get right, the untrained control aside; {sizes['steps']} steps of PGD."
-        f" {badge.dataset_name}, {badge.scale} scale, seed {badge.seeds[0]}."
+        " perturbation has the same budget of ℓ2 length; right, each is a multiple of the smallest that"
+        " reaches the target on its own network. Grey: controls of the same lengths as the EP-CNN's, the"
+        " difference to a real image of the target class, Gaussian noise, and the perturbation of another"
+        f" image with another target. Bands: 95 % bootstrap over images; {int(right(found).sum())} of"
+        f" {badge.n} images, those that all networks get right, the untrained control aside; {sizes['steps']}"
+        f" steps of PGD. {badge.dataset_name}, {badge.scale} scale, seed {badge.seeds[0]}."
     )
     return Toggle(label, views, caption)
 
@@ -111,7 +115,7 @@ def _shift(label, panels, view, found):
     def plot(axs):
         axs[0].figure.set_layout_engine("none")
         for i, (ax, (condition, drawn)) in enumerate(zip(axs, panels.items(), strict=True)):
-            ax.set_position([0.06 + 0.5 * i, 0.13, 0.29, 0.78])
+            ax.set_position([0.055 + 0.49 * i, 0.13, 0.28, 0.78])
             for model, change, amounts, points in drawn:
                 mean, low, high = np.array(points).T
                 own = change == "attack"
@@ -151,14 +155,12 @@ def _label(ax, drawn, tints):
     if not there:
         ax.text(0.5, 0.5, NOTHING, transform=ax.transAxes, ha="center", color=GREY)
         return
-    heights = spread([(ends[i] - bottom) / (top - bottom) for i in there], 0.062)
+    heights = spread([(ends[i] - bottom) / (top - bottom) for i in there], 0.075)
     for i, height in zip(there, heights, strict=True):
         model, change, amounts, _ = drawn[i]
         colour = tints[model] if change == "attack" else GREY
-        words = _words(model, change).replace("CNN without BatchNorm", "CNN, no BatchNorm")
-        named(
-            ax, words.replace("adversarial training", "adv."), (amounts[-1], ends[i]), (1.06, height), colour
-        )
+        words = textwrap.fill(_words(model, change).replace("adversarial training", "adv."), LETTERS)
+        named(ax, words, (amounts[-1], ends[i]), (1.06, height), colour)
 
 
 def measures(label, found, badge):
@@ -219,5 +221,5 @@ def _measures(label, told, controls, view, tints):
         for measure, points in told.items()
     )
     alt = f"Eight measures of {len(models)} networks, {view}. {words}."
-    height = 0.25 * len(models) + 0.9
-    return draw(label, (2, 4), plot, "", alt, width=WIDTH + 1.6, height=2 * height)
+    height = 0.19 * len(models) + 0.8
+    return draw(label, (4, 2), plot, "", alt, width=WIDTH, height=4 * height)

@@ -121,44 +121,40 @@ def answer(semantic, specific, badge):
 
 
 def comparison_table(effect, budget):
-    """The EP-CNN beside every rival in the five primary measures. effect, budget: [Compared] of
-    `comparisons.all_compared` at matched effect and at matched budget.
+    """The EP-CNN beside every rival in the five primary measures, at matched effect and at matched budget.
+    effect, budget: [Compared] of `comparisons.all_compared`.
     """
     if not effect:
         return Text("Too few images are right in all networks for a comparison.")
-    beside = {(r.measure, r.rival, r.seed): r for r in budget}
+    by = {(r.measure, r.rival, r.seed): (r, None) for r in effect}
+    by |= {k: (by[k][0], r) for r in budget if (k := (r.measure, r.rival, r.seed)) in by}
     lines = []
-    for r in effect:
-        other = beside.get((r.measure, r.rival, r.seed))
-        lines.append(
-            (
-                f"{r.measure} {comparisons.PRIMARY[r.measure]}",
-                name(r.rival),
-                r.seed,
-                "–" if r.second is None else f"{r.first:.3g}, {r.second:.3g}",
-                f"{r.difference:+.3g} ({r.low:.3g} to {r.high:.3g})",
-                f"{r.effect:+.2f}",
-                f"{r.p:.2g}",
-                "ahead"
-                if r.p < LEVEL and r.difference > 0
-                else "behind"
-                if r.p < LEVEL
-                else "not told apart",
-                "–"
-                if other is None or r.measure in ("P2", "P5")
-                else f"{other.difference:+.3g}, p {other.p:.2g}",
-                r.n,
-            )
-        )
-    head = ("measure", "EP-CNN beside", "seed", "means", "difference", "effect", "p", "the EP-CNN is")
-    head += ("difference at matched budget", "images")
+    for rival, seed in dict.fromkeys((r.rival, r.seed) for r in effect):
+        cells = [_cell(*by.get((m, rival, seed), (None, None))) for m in comparisons.PRIMARY]
+        n = min(r.n for r in effect if (r.rival, r.seed) == (rival, seed))
+        lines.append((name(rival), seed, n, *cells))
+    head = ("EP-CNN beside", "seed", "images", *(f"{m} {words}" for m, words in comparisons.PRIMARY.items()))
     note = (
-        "At matched effect, twice the smallest change that reaches the target on each network. Difference:"
-        " the mean over images with its 95 % bootstrap interval. Effect: matched rank-biserial correlation,"
-        " −1 to 1. p: permutation test on the same images, adjusted by Holm over the primary measures with"
-        " that network. P2 does not depend on the length of a change, P5 has its own budget."
+        "The EP-CNN's mean minus the other's at matched effect (twice the smallest change that reaches the"
+        " target on each network), with its 95 % bootstrap interval; r: matched rank-biserial correlation,"
+        " −1 to 1; p: permutation test on the same images, adjusted by Holm over the measures of a line;"
+        f" whether that says the EP-CNN is ahead or behind (p < {LEVEL}); last, the same difference at"
+        " matched budget, ℓ2 1, and its p. P2 does not depend on the length of a change, P5 has its own"
+        " budget; – where it was not measured."
     )
     return table(head, lines, note)
+
+
+def _cell(row, beside):
+    if row is None:
+        return "–"
+    told = "not told apart" if row.p >= LEVEL else "ahead" if row.difference > 0 else "behind"
+    said = (
+        f"{row.difference:+.2g} ({row.low:.2g} to {row.high:.2g}), r {row.effect:+.2f}, p {row.p:.2g}: {told}"
+    )
+    if beside is None or row.measure in ("P2", "P5"):
+        return said
+    return f"{said}. At matched budget {beside.difference:+.2g}, p {beside.p:.2g}"
 
 
 def network_table(found):

@@ -255,8 +255,11 @@ def test_tables_hold_the_tests_and_name_what_is_missing(page):
     every, effect, budget = page
     told = sentences.comparison_table(effect, budget)
     first = effect[0]
-    assert f"{first.difference:+.3g}" in told and f"p {budget[0].p:.2g}" in told and "ahead" in told
-    assert told.count("<tr>") == 1 + len(effect)
+    assert f"{first.difference:+.2g} ({first.low:.2g} to {first.high:.2g})" in told and ": ahead" in told
+    assert f"At matched budget {budget[0].difference:+.2g}, p {budget[0].p:.2g}" in told
+    assert told.count("<tr>") == 1 + len({r.rival for r in effect}) and told.count("<td>–</td>") == 7
+    tints = figures.colours(figures.NETWORKS)
+    assert len(set(tints.values())) == len(tints) and figures.colours(["cnn"]) == {"cnn": tints["cnn"]}
     assert "twin by BPTT" in sentences.network_table(every)
     assert sentences.missing(every) == ""
     assert "student of the EP-CNN" in sentences.missing({"ep-cnn": 0, "cnn": 0})
