@@ -32,7 +32,8 @@ def boundary(shown, results):
     caption = (
         "How to use it: choose an image and a plane; every pixel is an image, its colour the class that the"
         " network gives it. Point at a place, or move there with the arrow keys, and read the class of every"
-        f" network there. Black dots: test images. {shown.scale} scale, seed {first.settings['seed']}."
+        f" network there. Black dots are test images. Networks of {shown.scale} scale, seed"
+        f" {first.settings['seed']}."
     )
     if os.environ.get("EPLIB_STATIC") == "1":
         return explorers.embed("boundary", given, caption)

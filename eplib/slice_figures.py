@@ -73,14 +73,15 @@ def enlarged(results, page):
     cells, shape = ListedColormap(palette(10)), (len(results), zooms.LEVELS)
 
     def plot(axes):
-        for row, (model, result) in zip(np.atleast_2d(axes), results.items(), strict=True):
+        axes = np.atleast_2d(axes)
+        for k, ax in enumerate(axes[0]):
+            ax.set_title(f"{zooms.FACTOR**k} ×", fontsize=9.5)
+        for row, (model, result) in zip(axes, results.items(), strict=True):
             for k, ax in enumerate(row):
                 classes = result.arrays["classes"][k, ..., image]
                 ax.imshow(classes.T, origin="lower", cmap=cells, vmin=-0.5, vmax=9.5, interpolation="nearest")
                 ax.set(xticks=[], yticks=[])
                 ax.grid(False)
-                if row is np.atleast_2d(axes)[0]:
-                    ax.set_title(f"{zooms.FACTOR**k} ×", fontsize=9.5)
             row[0].set_ylabel(name(model), fontsize=9)
 
     side = next(iter(results.values())).settings["sizes"]["side"]

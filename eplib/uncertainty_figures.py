@@ -13,7 +13,7 @@ EXAMINED = ("ep-cnn", "cnn", "cnn-at-l2-0.5", "vit-8", "twin-untrained")
 CONTROL_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 GREY = "#555555"
 TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
-LENGTHS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
+LENGTHS = (0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 
 
 def colours(models):
@@ -45,7 +45,7 @@ def controls(every):
             words, shade = "\n".join(lines), panels.readable(colour)
             ax.annotate(words, (c.epsilons[0], c.shares[0]), (9, 0), textcoords="offset points", color=shade,
                         fontsize=9, va="center")  # fmt: skip
-        ax.set_xlim(3e-6, 600)
+        ax.set(xlim=(3e-6, 600), ylim=(8e-4, 0.15))
 
     told = "; ".join(
         f"{c.name}, true {c.expected:g}, found {c.found.alpha[0]:.3f}" if c.found else f"{c.name}, no fit"

@@ -227,7 +227,21 @@ def associations(found):
     return Text(
         f"**Rank correlations** over the networks: {'; '.join(told)}. The second is close to a tautology"
         " where attacks are concerned: the ε at which few images change and the accuracy at one ε are two"
-        " points of one curve. It stands here to show what an exponent would have to add to."
+        " points of one curve. It stands here to show what an exponent would have to add to." + _spread(found)
+    )
+
+
+def _spread(found):
+    """How far exponents of networks lie apart, beside how well each is known, as a sentence."""
+    fits = [n.adversarial for n in found if n.adversarial]
+    if not fits:
+        return ""
+    values = [e.alpha[0] for e in fits]
+    half = np.median([e.alpha[2] - e.alpha[1] for e in fits]) / 2
+    return (
+        f" The exponents of smallest changes lie between {min(values):.2f} and {max(values):.2f}, and each is"
+        f" known to ± {half:.2f} only (median); the intervals of the correlations are about which networks"
+        " are there and do not hold that uncertainty."
     )
 
 
@@ -242,8 +256,12 @@ def missing(found, scale):
     return said
 
 
-def limits(found):
-    """What these sizes leave open, in words."""
+def limits(found, distances):
+    """What these sizes leave open, in words. distances: {model: [Result of "adversarial-distances"]}."""
+    every = [r for results in distances.values() for r in results]
+    floor = 1.05 * 0.95 ** (every[0].settings["sizes"]["steps"] - 2)  # of `minimal_norm.fast_minimum_norm`
+    ends = [np.quantile(r.arrays["minimal_norm"], uncertainty.TAIL[0], method="inverted_cdf") for r in every]
+    reached = sum(end < 1.1 * floor for end in ends)
     fits = [n.adversarial for n in found if n.adversarial]
     width = np.median([e.alpha[2] - e.alpha[1] for e in fits]) if fits else np.nan
     wide = (
@@ -254,7 +272,8 @@ def limits(found):
     )
     return Text(
         f"{wide} Smallest changes are those of one search, which is an upper bound; where it fails on the"
-        " images nearest to the boundary the exponent is too large. Robustness is accuracy under PGD"
-        f" with ℓ2, near the ε at which the published EP-CNN leads its CNN most"
+        " images nearest to the boundary the exponent is too large. It finds nothing shorter than"
+        f" {floor:.2g}, where the window of {reached} of {len(every)} networks begins. Robustness is accuracy"
+        f" under PGD with ℓ2, near the ε at which the published EP-CNN leads its CNN most"
         f" ({uncertainty_networks.published.largest_gap('l2')[0]:.3g})."
     )

@@ -32,7 +32,7 @@ def distances(model="ep-cnn", alpha=1.0, scale=1.0, seed=11, n=N):
     """A result of "adversarial-distances" with P(d ≤ ε) = (ε / scale)^α."""
     order = np.random.default_rng(5).permutation(n)
     lengths = scale * ((order + 0.5) / n) ** (1 / alpha)
-    settings = {"model": model, "seed": seed, "dataset": "sample", "scale": "quick"}
+    settings = {"model": model, "seed": seed, "dataset": "sample", "scale": "quick", "sizes": {"steps": 100}}
     right = np.arange(n) % 10 > 0
     arrays = {"minimal_norm": np.float32(lengths)}
     return Result(settings, None, np.arange(n), right, right[None], {}, arrays)
@@ -137,8 +137,11 @@ def test_sentences_turn_with_the_numbers(networks):
     assert "enlarged 1" not in uncertainty_sentences.answer(undecided, supported, undecided, [1], BADGE)
     told = uncertainty_sentences.enlargements({"ep-cnn": [1, 8, 64], "cnn": []})
     assert told.endswith("EP-CNN enlarged 1, 8 and 64 times; CNN at none.")
-    assert "wide" in uncertainty_sentences.limits(networks)
-    assert "No primary exponent" in uncertainty_sentences.limits([])
+    assert "wide" in uncertainty_sentences.limits(networks, NEAR)
+    low = {"a": [distances(scale=0.1)], "b": [distances(scale=10)]}
+    assert "shorter than 0.0069, where the window of 1 of 2" in uncertainty_sentences.limits([], low)
+    assert "between 1.0" in uncertainty_sentences.associations(networks)
+    assert "No primary exponent" in uncertainty_sentences.limits([], NEAR)
 
 
 def planes(boundary=0.55):
