@@ -24,7 +24,7 @@ DEFINITIONS = (
     (
         "P2 gradient towards the class mean",
         "cosine of ∂z_target/∂x at the image and the mean training image of the target minus the image;"
-        " perceptual alignment after Ganz et al. (2023)",
+        " one of several things that are called perceptual alignment of gradients",
         "yes",
     ),
     (
