@@ -94,7 +94,7 @@ def claim(pick):
 
 def definitions():
     """The measures as a table."""
-    head = ("measure", "definition", "is more more semantic?")
+    head = ("measure", "definition", "is a higher value more semantic?")
     note = (
         "P: primary, tested; S: supporting, shown. Real LPIPS and DISTS need networks trained on photographs,"
         " and CLIP its own weights; none is at hand without the network, so none is used."
