@@ -24,6 +24,7 @@ SCRIPTS = {
     "horizons": "horizons.js",
     "corruption": "corruption.js",
     "gallery": "gallery.js",
+    "game": "game.js",
     "curves": "curve_plot.js curves.js",
     "boundary": "boundary.js",
 }
