@@ -3,6 +3,7 @@
 import json
 import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -17,17 +18,45 @@ def outputs(notebook):
     )
 
 
+@pytest.fixture(scope="module")
+def smoke_runs(tmp_path_factory):
+    """{slug: (the executed notebook or what it raised, results written meanwhile)} of every chapter at smoke
+    scale, two at a time; what one has computed the next one finds, as in a project that has results.
+    """
+    folder, found = tmp_path_factory.mktemp("book"), {}
+
+    def run(slug):
+        try:
+            return book.execute(slug, folder / f"{slug}.ipynb", {"scale": "smoke"}, progress=False)
+        except Exception as error:
+            return error
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EPLIB_OUT", str(folder / "data"))
+        with ThreadPoolExecutor(2) as pool:
+            found = dict(zip(book.slugs(), pool.map(run, book.slugs()), strict=True))
+    return found, list((folder / "data" / "results").rglob("*.json"))
+
+
+@pytest.mark.timeout(1500)  # the first one waits for all of them
 @pytest.mark.parametrize("slug", book.slugs())
-def test_chapter_runs_at_smoke_scale(slug, out, tmp_path):
-    notebook = book.execute(slug, tmp_path / f"{slug}.ipynb", {"scale": "smoke"}, progress=False)
+def test_chapter_runs_at_smoke_scale(slug, smoke_runs):
+    notebook = smoke_runs[0][slug]
+    if isinstance(notebook, Exception):
+        raise notebook
     text = outputs(notebook)
     assert "image/svg+xml" in text and "Traceback" not in text
     if "says nothing about ours" in text:  # a page that computes nothing, and no network is stored
-        assert "For these networks" not in text and not (out / "results").exists()
+        assert "For these networks" not in text
         return
     assert "smoke scale" in text
     assert "For these networks" in text or "For this machine" in text  # a verdict
-    assert list((out / "results").rglob("*.json"))
+
+
+def test_chapters_at_smoke_scale_leave_results(smoke_runs):
+    measured = {path.parent.name for path in smoke_runs[1]}
+    assert {"pgd-linf", "pgd-l2", "clean", "corruptions", "horizons"} <= measured
+    assert {path.parts[-4] for path in smoke_runs[1]} == {"smoke"}
 
 
 def test_stored_networks_are_put_beside_the_pages_once(tmp_path, monkeypatch):

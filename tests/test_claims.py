@@ -3,8 +3,9 @@ import re
 from pathlib import Path
 
 import pytest
+from drawings import axes_only, words_only
 
-from eplib import book, chapters, claims, published_curves, sentences
+from eplib import book, chapters, claim_figures, claims, published_curves, sentences
 from eplib.chapters import Badge
 from eplib.checks import InputError
 from eplib.claims import Claim, Judged
@@ -114,3 +115,15 @@ def test_the_front_page_lists_answers_under_their_titles():
     first, second = sentences.front(every).splitlines()
     assert first == "- **Attacks.** It holds."
     assert second.startswith("- **Everything.** Of 1 claims") and sentences.BEGINNING not in second
+
+
+def test_the_figure_has_a_mark_for_every_verdict(monkeypatch):
+    every = [judged("supported", "contradicted"), judged(), judged("undecided", method="supported")]
+    monkeypatch.setattr(claim_figures, "draw", axes_only)
+    (ax,) = claim_figures.figure("fig-claims", every)
+    marks = [(line.get_xdata()[0], line.get_ydata()[0], line.get_marker()) for line in ax.lines]
+    assert marks == [(0, 0, "o"), (1, 0, "^"), (0, 1, "v"), (1, 1, "o"), (0, 2, "^"), (1, 2, "o")]
+    monkeypatch.setattr(claim_figures, "draw", words_only)
+    picture = claim_figures.figure("fig-claims", every)
+    assert "A claim & more (rival 1) contradicted, for the method undecided" in picture.alt
+    assert "quick scale" in picture.caption

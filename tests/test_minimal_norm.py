@@ -132,20 +132,20 @@ def test_the_fast_attack_comes_near_the_true_distance_reproducibly(linear, norm)
     model, x, y = linear
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    found = minimal.minimal.fast_minimum_norm(model, x, y, norm, 80)
+    found = minimal.fast_minimum_norm(model, x, y, norm, 80)
     assert torch.equal(torch.get_rng_state(), before)
     check_result(model, x, y, found, norm)
     true = model.net.distance(x, y, norm)[:-1]
     assert (found.norm[:-1] > true * 0.999).all() and (found.norm[:-1] < 1.3 * true).all()
     assert np.median(found.norm[:-1] / true) < 1.1  # one may go for the class that is not the nearest
     assert found.calls == 80  # of each of the five images that are right
-    again = minimal.minimal.fast_minimum_norm(model, x, y, norm, 80)
+    again = minimal.fast_minimum_norm(model, x, y, norm, 80)
     assert (again.norm == found.norm).all() and torch.equal(again.adversarial, found.adversarial)
 
 
 def test_the_fast_attack_needs_steps_to_come_near_in_l2(linear):
     model, x, y = linear
-    few, more = (minimal.minimal.fast_minimum_norm(model, x, y, "l2", steps).norm[:-1] for steps in (10, 20))
+    few, more = (minimal.fast_minimum_norm(model, x, y, "l2", steps).norm[:-1] for steps in (10, 20))
     assert few == pytest.approx(1.05 * 0.95**8, rel=1e-4) and more == pytest.approx(1.05 * 0.95**18, rel=1e-4)
 
 
@@ -153,7 +153,7 @@ def test_the_fast_attack_needs_steps_to_come_near_in_l2(linear):
 def test_the_fast_attack_finds_a_planted_example(norm, distance):
     model = AttackedModel(Planted(norm, distance))
     x, y = model.net.images(), torch.zeros(3, dtype=torch.int64)
-    found = minimal.minimal.fast_minimum_norm(model, x, y, norm, 60)
+    found = minimal.fast_minimum_norm(model, x, y, norm, 60)
     check_result(model, x, y, found, norm)
     assert (found.norm > distance * 0.999).all() and (found.norm < distance * 1.02).all()
 
@@ -176,7 +176,7 @@ def test_decisions_find_a_planted_example():
 
 def test_the_fast_attack_agrees_with_carlini_and_wagner(tiny):
     model, x, y = tiny[0], tiny[1][:16], tiny[2][:16]
-    fast = minimal.minimal.fast_minimum_norm(model, x, y, "l2", 60)
+    fast = minimal.fast_minimum_norm(model, x, y, "l2", 60)
     slow = minimal.carlini_wagner(model, x, y, 9, 150)
     check_result(model, x, y, fast, "l2")
     assert np.isfinite(fast.norm).all()
@@ -187,7 +187,7 @@ def test_the_fast_attack_agrees_with_carlini_and_wagner(tiny):
 def test_the_fast_attack_keeps_to_black_and_white_images_and_takes_flat_logits(tiny, norm):
     model, x = tiny[0], tiny[1][:8].round()
     y = predicted(model, x)
-    found = minimal.minimal.fast_minimum_norm(model, x, y, norm, 15)
+    found = minimal.fast_minimum_norm(model, x, y, norm, 15)
     check_result(model, x, y, found, norm)
     assert np.isfinite(found.norm).any()
     flat = AttackedModel(copy.deepcopy(model.net))
@@ -205,14 +205,14 @@ def test_calls_count_every_image_that_passes_through_the_model(linear):
     for run in (
         lambda: minimal.hop_skip_jump(model, x, y, "l2", 2),
         lambda: minimal.carlini_wagner(model, x, y, 2, 5),
-        lambda: minimal.minimal.fast_minimum_norm(model, x, y, "linf", 4),
+        lambda: minimal.fast_minimum_norm(model, x, y, "linf", 4),
     ):
         seen.clear()
         calls = run().calls
         ours = 3 * 6 + 5  # the check of the model, what is right, and what the result is
         assert calls * 5 == sum(seen) - ours > 0
     hook.remove()
-    assert minimal.minimal.fast_minimum_norm(model, x, (predicted(model, x) + 1) % 3, "l2", 1).calls == 0
+    assert minimal.fast_minimum_norm(model, x, (predicted(model, x) + 1) % 3, "l2", 1).calls == 0
 
 
 def test_one_image_that_no_attack_can_break_does_not_stop_the_others(linear, recwarn):
@@ -221,8 +221,8 @@ def test_one_image_that_no_attack_can_break_does_not_stop_the_others(linear, rec
     for found in (
         minimal.carlini_wagner(model, x, y, 2, 3),
         minimal.hop_skip_jump(model, x, y, "l2", 1),
-        minimal.minimal.fast_minimum_norm(model, x, y, "l2", 3),
-        minimal.minimal.fast_minimum_norm(model, x, y, "linf", 3),
+        minimal.fast_minimum_norm(model, x, y, "l2", 3),
+        minimal.fast_minimum_norm(model, x, y, "linf", 3),
     ):
         assert found.norm.tolist() == [np.inf, 0, np.inf, 0, np.inf, np.inf]
         assert torch.equal(found.adversarial, x)
@@ -241,7 +241,7 @@ def test_networks_are_attacked_unchanged(smoke, kind):
     check_result(model, x, y, found, "l2")
     assert np.isfinite(found.norm[1:]).any()
     for norm in ("linf", "l2"):
-        fast = minimal.minimal.fast_minimum_norm(model, x, y, norm, 15)
+        fast = minimal.fast_minimum_norm(model, x, y, norm, 15)
         check_result(model, x, y, fast, norm)
         assert np.isfinite(fast.norm[1:]).any()
     noise = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -290,8 +290,8 @@ def test_bad_settings_are_refused(linear):
         (lambda: minimal.carlini_wagner(model, x, y, 1, 0), "steps = 0"),
         (lambda: minimal.hop_skip_jump(model, x, y, "l2", 0), "steps = 0"),
         (lambda: minimal.hop_skip_jump(model, x, y, "l1", 1), "norm"),
-        (lambda: minimal.minimal.fast_minimum_norm(model, x, y, "l2", 0), "steps = 0"),
-        (lambda: minimal.minimal.fast_minimum_norm(model, x, y, "l1", 1), "norm"),
+        (lambda: minimal.fast_minimum_norm(model, x, y, "l2", 0), "steps = 0"),
+        (lambda: minimal.fast_minimum_norm(model, x, y, "l1", 1), "norm"),
         (lambda: minimal.carlini_wagner(model, 2 * x, y, 1, 1), "images"),
         (lambda: minimal.carlini_wagner(model, x, y[:2], 1, 1), "labels"),
     ):
