@@ -106,26 +106,6 @@ def live(nets, given, images, labels, caption):
     """The widget of `page_data`. Its trait `wanted`, {"place"}, is answered in `cell` (`live_planes`), or
     where it is refused with a sentence in `message`.
     """
-    import anywidget
-    import traitlets
-
-    class Boundary(anywidget.AnyWidget):
-        _esm = explorers.script("boundary")
-        data = traitlets.Dict(given).tag(sync=True)
-        caption = traitlets.Unicode().tag(sync=True)
-        wanted = traitlets.Dict().tag(sync=True)
-        cell = traitlets.Dict().tag(sync=True)
-        message = traitlets.Unicode().tag(sync=True)
-        busy = traitlets.Bool(False).tag(sync=True)
-
-        @traitlets.observe("wanted")
-        def _asked(self, change):
-            self.busy, self.message = True, ""
-            try:
-                self.cell = live_planes(nets, images, labels, change["new"].get("place"))
-            except InputError as error:
-                self.message = f"{error}. The figure still shows what it showed before."
-            finally:
-                self.busy = False
-
-    return Boundary(caption=caption)
+    return explorers.answering(
+        "boundary", given, caption, lambda wanted: live_planes(nets, images, labels, wanted.get("place"))
+    )

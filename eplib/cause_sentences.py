@@ -9,7 +9,7 @@ from eplib.black_box import common
 from eplib.checks import NORMS, amount, strength
 from eplib.models import TRAINED_AT
 from eplib.pictures import COLOURS, name
-from eplib.sentences import Text, table
+from eplib.sentences import Text, not_there, table
 from eplib.statistics import LEVEL, cluster_bootstrap
 
 WEIGHED = (
@@ -79,13 +79,7 @@ def pair_table(rows):
 def missing(found, scale):
     """Which networks of the pairs are not stored with both attacks, as a sentence; "" where none is."""
     models = dict.fromkeys(m for p in causes.pairs(scale) for m in (p.model, p.without))
-    absent = [name(m) for m in models if m not in found]
-    if not absent:
-        return Text("")
-    return Text(
-        f"**Not there yet** at {scale} scale, and so in no pair: {', '.join(absent)}. They are entries of the"
-        " campaign (`python -m eplib campaign`); this page trains nothing else than EP-CNN and CNN."
-    )
+    return not_there([m for m in models if m not in found], f"at {scale} scale, and so in no pair")
 
 
 def ladders(lengths, norm):

@@ -215,7 +215,7 @@ function render({ model, el }) {
   explorer.controls.append(note);
   explorer.controls.oninput = () => { if (!model.get("busy")) note.textContent = ""; }; // read by now
   const events = ["message", "busy"].map((name) => [`change:${name}`, show]);
-  events.push(["change:entry", () => explorer.update(model.get("entry"))]);
+  events.push(["change:cell", () => explorer.update(model.get("cell"))]);
   events.forEach((event) => model.on(...event));
   show();
   return () => events.forEach((event) => model.off(...event));

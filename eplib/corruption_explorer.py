@@ -196,29 +196,12 @@ def opening(accuracies, right):
 
 
 def live(nets, test, given, caption):
-    """The widget of `page_data`. Its trait `wanted`, {"image", "seed"}, is answered in `entry`
+    """The widget of `page_data`. Its trait `wanted`, {"image", "seed"}, is answered in `cell`
     (`image_data`), or where it is refused with a sentence in `message`.
     """
-    import anywidget
-    import traitlets
-
-    class Corruption(anywidget.AnyWidget):
-        _esm = explorers.script("corruption")
-        data = traitlets.Dict(given).tag(sync=True)
-        caption = traitlets.Unicode().tag(sync=True)
-        wanted = traitlets.Dict().tag(sync=True)
-        entry = traitlets.Dict().tag(sync=True)
-        message = traitlets.Unicode().tag(sync=True)
-        busy = traitlets.Bool(False).tag(sync=True)
-
-        @traitlets.observe("wanted")
-        def _asked(self, change):
-            self.busy, self.message = True, ""
-            try:
-                self.entry = image_data(nets, test, *(change["new"].get(key) for key in ("image", "seed")))
-            except InputError as error:
-                self.message = f"{error}. The figure still shows what it showed before."
-            finally:
-                self.busy = False
-
-    return Corruption(caption=caption)
+    return explorers.answering(
+        "corruption",
+        given,
+        caption,
+        lambda wanted: image_data(nets, test, wanted.get("image"), wanted.get("seed")),
+    )

@@ -163,6 +163,36 @@ def _live_settling(net, images, labels, classes, beta):
     return Settling(beta=beta, data=first)
 
 
+def answering(kind, data, caption, answer):
+    """The widget of SCRIPTS[kind] in JupyterLab. What its page asks for in the trait `wanted` is answered in
+    `cell`, by answer(wanted) -> dict, or where that raises InputError by a sentence in `message`, and `cell`
+    stays.
+    """
+    import anywidget
+    import traitlets
+
+    class Answering(anywidget.AnyWidget):
+        _esm = script(kind)
+        data = traitlets.Dict().tag(sync=True)
+        caption = traitlets.Unicode().tag(sync=True)
+        wanted = traitlets.Dict().tag(sync=True)
+        cell = traitlets.Dict().tag(sync=True)
+        message = traitlets.Unicode().tag(sync=True)
+        busy = traitlets.Bool(False).tag(sync=True)
+
+        @traitlets.observe("wanted")
+        def _asked(self, change):
+            self.busy, self.message = True, ""
+            try:
+                self.cell = answer(change["new"])
+            except InputError as error:
+                self.message = f"{error}. The figure still shows what it showed before."
+            finally:
+                self.busy = False
+
+    return Answering(data=data, caption=caption)
+
+
 def embed(kind, data, caption):
     """The `Explorer` of SCRIPTS[kind]: its figure, script and data in one piece of HTML, the same for the
     same data.

@@ -111,27 +111,9 @@ def live(net, given, images, labels, sizes, caption):
     """The widget of `page_data` and its images. Its trait `wanted`, {"epsilon", "attack"}, is answered in
     `cell` (`live_cell`), or where it is refused with a sentence in `message`.
     """
-    import anywidget
-    import traitlets
-
-    class Horizons(anywidget.AnyWidget):
-        _esm = explorers.script("horizons")
-        data = traitlets.Dict(given).tag(sync=True)
-        caption = traitlets.Unicode().tag(sync=True)
-        wanted = traitlets.Dict().tag(sync=True)
-        cell = traitlets.Dict().tag(sync=True)
-        message = traitlets.Unicode().tag(sync=True)
-        busy = traitlets.Bool(False).tag(sync=True)
-
-        @traitlets.observe("wanted")
-        def _asked(self, change):
-            self.busy, self.message = True, ""
-            try:
-                wanted = [change["new"].get(key) for key in ("epsilon", "attack")]
-                self.cell = live_cell(net, images, labels, sizes, *wanted)
-            except InputError as error:
-                self.message = f"{error}. The figure still shows what it showed before."
-            finally:
-                self.busy = False
-
-    return Horizons(caption=caption)
+    return explorers.answering(
+        "horizons",
+        given,
+        caption,
+        lambda wanted: live_cell(net, images, labels, sizes, wanted.get("epsilon"), wanted.get("attack")),
+    )

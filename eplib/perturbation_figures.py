@@ -11,7 +11,7 @@ from eplib.chapters import DATASET_NAMES
 from eplib.panels import WIDTH, readable
 from eplib.pictures import draw, name
 from eplib.semantics_figures import colours
-from eplib.sentences import Text
+from eplib.sentences import Text, not_there
 from eplib.toggles import Toggle
 
 FILTERS = 16  # of a first layer, those of the largest norm
@@ -192,13 +192,7 @@ def synthesised(label, made, nets, judge, classes, badge, steps):
 
 def missing(nets, models):
     """Which networks are not stored, as a sentence; "" where none is."""
-    absent = [name(m) for m in models if m not in nets]
-    if not absent:
-        return Text("")
-    return Text(
-        f"**Not there yet** at this scale: {', '.join(absent)}. They are entries of the campaign (`python -m"
-        " eplib campaign`); this page trains nothing else than EP-CNN and CNN."
-    )
+    return not_there([m for m in models if m not in nets], "at this scale")
 
 
 def published_claim():

@@ -4,7 +4,7 @@ again.
 
 import html
 
-from eplib import published, scales
+from eplib import pictures, published, scales
 from eplib.chapters import DATASET_NAMES, networks
 from eplib.checks import NORMS, amount, strength
 from eplib.verdicts import PAPER_DATASETS
@@ -177,3 +177,13 @@ def front(answers):
     """Answers of several pages as one list, {title: answer}: each with its title instead of how it begins."""
     lines = (f"- **{title}.** {answer.removeprefix(BEGINNING)}" for title, answer in answers.items())
     return Text("\n".join(lines))
+
+
+def not_there(absent, where):
+    """Which models a page lacks, as a sentence; "" where none is. where: at what scale, and so where not."""
+    if not absent:
+        return Text("")
+    return Text(
+        f"**Not there yet** {where}: {', '.join(map(pictures.name, absent))}. They are entries of the"
+        " campaign (`python -m eplib campaign`); this page trains nothing else than EP-CNN and CNN."
+    )

@@ -150,11 +150,11 @@ def widget(monkeypatch, found, nets):
 
 
 def test_the_live_host_takes_any_image_and_other_random_numbers(widget, nets, test):
-    assert widget.entry == {} and len(widget.data["images"]) == 1
+    assert widget.cell == {} and len(widget.data["images"]) == 1
     widget.wanted = {"image": 57, "seed": 3}
-    assert widget.entry == explorer.image_data(nets, test, 57, 3)
+    assert widget.cell == explorer.image_data(nets, test, 57, 3)
     assert not widget.busy and widget.message == ""
-    seen = sheet_frames(widget.entry, widget.data["columns"])
+    seen = sheet_frames(widget.cell, widget.data["columns"])
     for seed, same in ((3, True), (0, False)):
         x = corrupt(data.as_float(test.images[57:58]), "shot_noise", 4, [57], seed)
         pixels = (x[0] * 255).round().byte().permute(1, 2, 0).numpy()
@@ -176,9 +176,9 @@ def test_the_live_host_takes_any_image_and_other_random_numbers(widget, nets, te
 def test_the_live_host_refuses_in_a_sentence_and_loses_nothing(nets, test, given, wanted, told):
     widget = explorer.live(nets[1:2], test, given, "How")
     widget.wanted = {"image": 1, "seed": 0}
-    before = widget.entry
+    before = widget.cell
     widget.wanted = wanted
-    assert told in widget.message and widget.entry is before and not widget.busy
+    assert told in widget.message and widget.cell is before and not widget.busy
     with pytest.raises(InputError, match=told):
         explorer.image_data(nets, test, wanted.get("image"), wanted.get("seed"))
 
@@ -317,7 +317,7 @@ def test_names_of_networks_are_read_on_dark_and_light_pages(opened, given):
 
 def test_the_live_host_asks_for_another_image_and_shows_what_comes(opened, given, nets, test):
     tab, _ = opened
-    values = dict(data=given, caption="How", wanted={}, entry={}, message="", busy=False)
+    values = dict(data=given, caption="How", wanted={}, cell={}, message="", busy=False)
     tab.evaluate(LIVE, [explorers.script("corruption"), values])
     tab.wait_for_timeout(300)
     live = tab.locator("#live [data-explorer=corruption]")
@@ -329,7 +329,7 @@ def test_the_live_host_asks_for_another_image_and_shows_what_comes(opened, given
     image.press("Enter")
     assert "computing…" in live.inner_text() and list(agrees(live, given, entries)) == given["open"]
     entries.append(explorer.image_data(nets, test, 57))
-    come = "e => { model.set('entry', e); model.set('busy', false); }"
+    come = "e => { model.set('cell', e); model.set('busy', false); }"
     tab.evaluate(come, entries[3])
     tab.wait_for_timeout(300)
     assert "computing…" not in live.inner_text()
