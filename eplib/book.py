@@ -88,7 +88,7 @@ def build(progress=True):
     page = files.ROOT / "_build" / "html" / "index.html"
     if built.returncode or not page.exists():
         raise RuntimeError(f"jupyter-book ended with status {built.returncode}: its messages are above")
-    _copy_networks(page.parent)
+    _copy_data(page.parent)
     return page
 
 
@@ -130,17 +130,30 @@ def _stage(stage):
             notebook.unlink()
 
 
-def _copy_networks(html):
-    """Put every stored network beside the pages, where they link to it: what changed, and nothing else."""
-    source, target = files.ROOT / "data" / "checkpoints", html / "data" / "checkpoints"
-    records = [p for p in source.glob("*/*.json") if p.parent.name != "smoke"]
-    whole = [p for p in records if p.with_suffix(".safetensors").exists()]
-    wanted = {p.relative_to(source) for r in whole for p in (r, r.with_suffix(".safetensors"))}
+def _copy_data(html):
+    """Put what pages link to beside them: every stored network and result, the published numbers and the
+    benchmarks. Copies what changed, and removes what is no more.
+    """
+    source, target = files.ROOT / "data", html / "data"
+    wanted = set(_complete(source))
     for old in [p for p in target.rglob("*") if p.is_file()]:
         if old.relative_to(target) not in wanted:
             old.unlink()
     for path in sorted(wanted):
         _copy(source / path, target / path)
+
+
+def _complete(source):
+    """The paths, below the data folder, of all that pages may link to: records with what belongs to them."""
+    for record in source.glob("checkpoints/*/*.json"):
+        if record.with_suffix(".safetensors").exists():
+            yield from (p.relative_to(source) for p in (record, record.with_suffix(".safetensors")))
+    for record in source.glob("results/*/*/*/*.json"):
+        parts = [record, *(record.with_name(f"{record.stem}.{ending}") for ending in ("csv", "npz"))]
+        if all(p.exists() for p in parts):
+            yield from (p.relative_to(source) for p in parts)
+    for pattern in ("published/*.csv", "benchmarks/*.json"):
+        yield from (p.relative_to(source) for p in source.glob(pattern))
 
 
 def _copy(source, target):

@@ -13,6 +13,7 @@ DATASET_NAMES = {
     "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100",
 }
+LARGEST_FIRST = ("paper", "cpu", "quick")  # scales whose results are kept
 TRAINED_BY_CHAPTERS = ("smoke", "quick")
 OTHER_ESTIMATORS = ("ep-cnn-live", "twin-one-sided", "twin-adjoint", "twin-bptt")
 MAIN = {"ep-cnn": ("clean", "pgd-linf"), "cnn": ("clean", "pgd-linf")}
@@ -61,18 +62,15 @@ def choose(scale="best", dataset="default", seeds="all", needs=MAIN, once=None):
     are those for which everything is stored, or the scale's where there are none; or a list. Raises
     InputError for anything else.
     """
-    once = once or {}
+    once, seeds = once or {}, _checked(scale, dataset, seeds)
     if scale == "best":
         # pages show images too, so a scale counts only where its images can be read
-        there = [s for s in ("paper", "cpu", "quick") if data.available(scales.scale(s).dataset)]
+        there = [s for s in LARGEST_FIRST if data.available(scales.scale(s).dataset)]
         stored = [s for s in there if complete(s, scales.scale(s).dataset, needs, once)]
         scale = stored[0] if stored else "quick"
     size = scales.scale(scale)
-    dataset = size.dataset if dataset == "default" else one_of("data set", dataset, data.CLASSES)
+    dataset = size.dataset if dataset == "default" else dataset
     seeds = complete(scale, dataset, needs, once) or size.seeds if seeds == "all" else seeds
-    seeds = (seeds,) if isinstance(seeds, int) else seeds
-    if not isinstance(seeds, (list, tuple)) or not seeds or not all(isinstance(s, int) for s in seeds):
-        raise InputError(f"seeds = {seeds!r}: give 'all', an integer or a list of integers")
     if scale not in TRAINED_BY_CHAPTERS:
         seeds = [s for s in seeds if all(checkpoints.find(scale, m, dataset, s) for m in needs)]
         if not seeds:
@@ -81,6 +79,24 @@ def choose(scale="best", dataset="default", seeds="all", needs=MAIN, once=None):
                 f" first (python -m eplib train --scale {scale} --dataset {dataset} …) or take scale quick"
             )
     return Shown(scale, dataset, tuple(seeds))
+
+
+def _checked(scale, dataset, seeds):
+    """Raise InputError for a scale, data set or seeds that no chapter takes; returns the seeds, "all" or a
+    tuple of integers.
+    """
+    if scale != "best":
+        scales.scale(scale)
+    if dataset != "default":
+        one_of("data set", dataset, data.CLASSES)
+    if seeds == "all":
+        return seeds
+    given = seeds if isinstance(seeds, list | tuple) else [seeds]
+    if not given or not all(type(s) is int and 0 <= s < 2**32 for s in given):
+        raise InputError(
+            f"seeds = {seeds!r}: give 'all', a whole number from 0 to {2**32 - 1}, or a list of them"
+        )
+    return tuple(given)
 
 
 def complete(scale, dataset, needs, once):
@@ -140,8 +156,9 @@ def where_stored(dataset, scale="best", seeds="all", measurement="pgd-linf"):
     """The `Shown` of the largest scale at which some network of `dataset` has a stored measurement, or None:
     for a chapter that computes nothing. scale, seeds: as in `choose`.
     """
-    for name in ("paper", "cpu", "quick") if scale == "best" else (scale,):
-        every = scales.scale(name).seeds if seeds == "all" else tuple(seeds)
+    seeds = _checked(scale, dataset, seeds)
+    for name in LARGEST_FIRST if scale == "best" else (scale,):
+        every = scales.scale(name).seeds if seeds == "all" else seeds
         found = stored(Shown(name, dataset, every), measurement)
         kept = {r.settings["seed"] for rs in found.values() for r in rs}
         if kept:

@@ -22,6 +22,10 @@ class InputError(ValueError):
     what to do.
     """
 
+    def _render_traceback_(self):
+        """What a notebook shows of it: the sentence, and not where in the library it was said."""
+        return [f"InputError: {self}"]
+
 
 class Interrupted(Exception):
     """Work was stopped by Ctrl-C with everything kept; the message says where it stands and how to go on."""

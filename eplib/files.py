@@ -15,6 +15,7 @@ import torch
 from eplib.checks import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
+noted = None  # while a page is followed (`eplib.sources`): the stored files that were read, in order
 LIBRARIES = ("torch", "torchvision", "torchattacks", "foolbox", "numpy", "scipy", "pandas")
 
 
@@ -44,12 +45,19 @@ def write(path, content):
             Path(temporary).unlink(missing_ok=True)
 
 
+def note(path):
+    """Remember that a number may come from the stored file at a path."""
+    if noted is not None:
+        noted.append(Path(path))
+
+
 def write_json(path, value):
     write(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_json(path, what):
     """The object in a JSON file; InputError naming `what` when it is missing, damaged or no object."""
+    note(path)
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:

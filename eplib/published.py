@@ -16,6 +16,7 @@ def table(evaluation, dataset="cifar10", **columns):
 
     Raises InputError for an unknown evaluation, data set or column, and for a value that no such row has.
     """
+    files.note(FOLDER / "results.csv")
     rows = pd.read_csv(FOLDER / "results.csv")
     for column, value in {"evaluation": evaluation, "dataset": dataset, **columns}.items():
         one_of("column", column, rows.dropna(axis=1, how="all").columns)
@@ -90,6 +91,7 @@ def settings_sources(dataset, model):
 
 
 def _settings_rows(dataset, model):
+    files.note(FOLDER / "settings.csv")
     rows = pd.read_csv(FOLDER / "settings.csv", dtype=str, keep_default_na=False)
     for column, value in (("dataset", dataset), ("model", model)):
         rows = rows[rows[column] == one_of(column, value, rows[column].unique())]

@@ -122,6 +122,7 @@ def save(result, folder):
     files.write(_with_ending(base, "csv"), table)
     files.write(_with_ending(base, "npz"), buffer.getvalue())
     files.write_json(path, record)
+    files.note(path)  # what is measured now is behind a page as much as what is read
     return path
 
 

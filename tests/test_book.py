@@ -59,28 +59,35 @@ def test_chapters_at_smoke_scale_leave_results(smoke_runs):
     assert {path.parts[-4] for path in smoke_runs[1]} == {"smoke"}
 
 
-def test_stored_networks_are_put_beside_the_pages_once(tmp_path, monkeypatch):
+RESULT = "results/quick/sample/clean/cnn-s11-0123456789"
+
+
+def test_what_pages_link_to_is_put_beside_them_once(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "ROOT", tmp_path)
-    source, html = tmp_path / "data" / "checkpoints", tmp_path / "html"
-    for name in ("quick/a.json", "quick/a.safetensors", "cpu/b.json", "cpu/b.safetensors"):
+    source, html = tmp_path / "data", tmp_path / "html"
+    whole = [
+        f"checkpoints/{scale}.{end}" for scale in ("quick/a", "cpu/b") for end in ("json", "safetensors")
+    ]
+    whole += [f"{RESULT}.{end}" for end in ("json", "csv", "npz")]
+    whole += ["published/results.csv", "benchmarks/book.json"]
+    parts = ["checkpoints/cpu/d.unfinished.safetensors", "checkpoints/cpu/e.json", f"{RESULT}0.csv"]
+    parts += [f"{RESULT}1.json", f"{RESULT}1.csv", "sample/images.npz", "published/README.md"]
+    for name in whole + parts:
         files.write(source / name, name)
-    for name in ("smoke/c.json", "smoke/c.safetensors", "cpu/d.unfinished.safetensors", "cpu/e.json"):
-        files.write(source / name, name)  # of no page, not finished, without weights
-    target = html / "data" / "checkpoints"
-    files.write(target / "quick" / "gone.json", "of a network that is no more")
+    target = html / "data"
+    files.write(target / "checkpoints" / "quick" / "gone.json", "of a network that is no more")
 
     def found():
-        return {str(p.relative_to(target)): p.read_text() for p in target.rglob("*") if p.is_file()}
+        return {p.relative_to(target).as_posix(): p.read_text() for p in target.rglob("*") if p.is_file()}
 
-    book._copy_networks(html)
-    names = ("quick/a.json", "quick/a.safetensors", "cpu/b.json", "cpu/b.safetensors")
-    assert found() == {name: name for name in names}
-    before = {name: (target / name).stat().st_mtime_ns for name in names}
-    files.write(source / "cpu" / "b.json", "changed")
-    book._copy_networks(html)
-    assert found() == {name: name for name in names} | {"cpu/b.json": "changed"}
-    changed = [name for name in names if (target / name).stat().st_mtime_ns != before[name]]
-    assert changed == ["cpu/b.json"]
+    book._copy_data(html)
+    assert found() == {name: name for name in whole}
+    before = {name: (target / name).stat().st_mtime_ns for name in whole}
+    files.write(source / f"{RESULT}.csv", "changed")
+    book._copy_data(html)
+    assert found() == {name: name for name in whole} | {f"{RESULT}.csv": "changed"}
+    changed = [name for name in whole if (target / name).stat().st_mtime_ns != before[name]]
+    assert changed == [f"{RESULT}.csv"]
 
 
 def test_building_ends_with_the_networks_beside_the_pages(tmp_path, monkeypatch):

@@ -1,3 +1,4 @@
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -29,13 +30,25 @@ def test_best_is_a_scale_with_stored_networks():
         dict(scale="smoke", seeds="some"),
         dict(scale="smoke", seeds=[]),
         dict(scale="smoke", seeds=[0.5]),
+        dict(scale="smoke", seeds=[True]),
+        dict(scale="smoke", seeds=-1),
+        dict(scale="smoke", seeds={0: 1}),
+        dict(scale="smoke", seeds=None),
+        dict(scale=3),
+        dict(scale=["smoke"]),
+        dict(scale=None),
+        dict(dataset=7),
+        dict(dataset=["sample"]),
         dict(scale="paper"),
     ],
 )
 def test_parameters_that_cannot_be_used_are_refused_in_one_sentence(parameters):
     with pytest.raises(InputError) as error:
         chapters.choose(**parameters)
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and "Traceback" not in str(error.value)
+    if parameters != dict(scale="paper"):  # a page that computes nothing shows nothing, and says so
+        with pytest.raises(InputError, match=re.escape(str(error.value))):
+            chapters.where_stored(**{"dataset": "sample"} | parameters)
 
 
 def test_all_seeds_are_those_with_everything_stored(out, smoke):
