@@ -9,7 +9,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
 from eplib.checks import InputError, amount
 from eplib.network_figures import SHADES, spread
-from eplib.pictures import COLOURS
+from eplib.pictures import COLOURS, PAPER, contrast
 
 PREFERRED = COLOURS | {  # where no other curve of the figure has the colour
     "vit": "#8a6d00",
@@ -30,7 +30,6 @@ LETTER, GAP = 0.0233, 0.015  # what one of a tick's label and the space between 
 WIDTH, LEFT, BOTTOM, TOP, BETWEEN = 10.4, 0.65, 0.52, 0.33, 0.25  # inches
 COLUMN, LETTERS, SIZE, LINE = 1.75, 22, 8.5, 0.155  # of labels: inches, letters a line, points, inches a line
 PANEL = 3.3  # inches that a panel is high, unless its labels need more
-LIGHT = (0.2126, 0.7152, 0.0722)  # what red, green and blue have of the luminance
 NO_BREAK = "\u00a0"  # a space
 NOTHING = "no network stored yet"
 
@@ -191,6 +190,6 @@ def named(ax, words, end, place, colour, size=SIZE, **line):
 def readable(colour):
     """A colour as dark as text on white must be: a contrast of 4.5."""
     rgb = np.array(colors.to_rgb(colour))
-    while 1.05 / (0.05 + np.where(rgb > 0.04, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92) @ LIGHT) < 4.5:
+    while contrast(rgb, PAPER["light"]) < 4.5:
         rgb = 0.95 * rgb
     return colors.to_hex(rgb)

@@ -62,6 +62,9 @@ ENDINGS = {  # what a model's name says after that of the network it departs fro
     r"at-l2-(.+)": ", adversarial training ℓ2 {}",
     r"at-linf-(.+)": ", adversarial training ℓ∞ {}/255",
 }
+LIGHT = (0.2126, 0.7152, 0.0722)  # what red, green and blue have of the luminance
+PAPER = {"light": (1.0, 1.0, 1.0), "dark": (20 / 255, 24 / 255, 30 / 255)}  # the pages' background
+MANY = 20  # colours: more are a map, with words in its cells
 STYLE = {
     "svg.hashsalt": "eplib",
     "svg.fonttype": "path",
@@ -109,7 +112,7 @@ class Picture:
         return (
             f'<figure class="eplib" id="{self.label}">'
             f'<img src="data:image/svg+xml;base64,{data}" alt="{html.escape(self.alt)}"'
-            ' style="max-width:100%;background:white">'
+            ' style="max-width:100%">'
             f"<figcaption>{html.escape(self.caption)}</figcaption></figure>"
         )
 
@@ -124,4 +127,47 @@ def draw(label, grid, plot, caption, alt, width=9.0, height=3.9, sharey=True):
         plot(figure.subplots(*grid, sharey=sharey))
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return Picture(label, buffer.getvalue(), caption, alt)
+    return Picture(label, for_both_themes(buffer.getvalue()), caption, alt)
+
+
+def for_both_themes(svg):
+    """A drawing that is dark where the page is: in the page's image element the media query follows the
+    colour scheme of that element. One with images or a map of many colours in it keeps its white paper.
+    """
+    colours = sorted(set(re.findall(r"#[0-9a-f]{6}\b", svg)))
+    if "<image" in svg or len(colours) > MANY:
+        return svg
+    ink = _in_the_dark("#000000")
+    rules = f"svg{{fill:{ink}}}" + "".join(
+        f'[style*="{part}: {colour}"]{{{part}:{_in_the_dark(colour)}!important}}'
+        for colour in colours
+        for part in ("fill", "stroke")
+        if f"{part}: {colour}" in svg
+    )
+    dark = f"<style>@media (prefers-color-scheme: dark){{{rules}}}</style>"
+    return svg.replace("</defs>", f"{dark}</defs>", 1)
+
+
+def _in_the_dark(colour):
+    """A grey turned round, white to the page's dark; any other colour as light as it must be to be read."""
+    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    if (red, green, blue) == PAPER["light"]:
+        red, green, blue = PAPER["dark"]
+    elif max(red, green, blue) - min(red, green, blue) < 0.03:
+        red = green = blue = 0.95 - 0.87 * green
+    else:
+        while contrast((red, green, blue), PAPER["dark"]) < 4.5:
+            red, green, blue = (1 - 0.95 * (1 - part) for part in (red, green, blue))
+    return "#" + "".join(f"{round(255 * part):02x}" for part in (red, green, blue))
+
+
+def contrast(one, other):
+    """The contrast of two colours, (red, green, blue) in [0, 1], by WCAG 2: 1 to 21."""
+    light = [
+        sum(
+            w * (((p + 0.055) / 1.055) ** 2.4 if p > 0.04 else p / 12.92)
+            for w, p in zip(LIGHT, c, strict=True)
+        )
+        for c in (one, other)
+    ]
+    return (max(light) + 0.05) / (min(light) + 0.05)

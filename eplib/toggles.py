@@ -15,7 +15,7 @@ STYLE = (
     "#id input { margin: 0 .35em 0 0; accent-color: #0072b2; } "
     "#id label { display: inline-block; margin: 0 1em .3em 0; cursor: pointer; } "
     "#id input:focus-visible + label { outline: 2px solid #0072b2; outline-offset: 2px; } "
-    "#id img { clear: both; max-width: 100%; height: auto; background: white; } "
+    "#id img { clear: both; max-width: 100%; height: auto; } "
     "@media print { #id legend, #id input, #id label { display: none; } } "
 )
 

@@ -38,7 +38,7 @@ def is_valid_svg_of_the_same_bytes_that_loads_nothing(pair):
 def shows_itself_with_a_text_for_those_who_cannot_see_it(pair):
     """pair: ([a picture, the same drawn again], its label)."""
     picture = pair[0][0]
-    html = ElementTree.fromstring(picture._repr_html_().replace('white">', 'white"/>'))  # close <img>
+    html = ElementTree.fromstring(picture._repr_html_().replace('100%">', '100%"/>'))  # close <img>
     image = html.find("img")
     assert base64.b64decode(image.get("src").split(",")[1]).decode() == picture.svg
     assert html.get("id") == picture.label and image.get("alt") == picture.alt

@@ -91,7 +91,7 @@ def test_pictures_load_nothing(pair):
 
 def test_pictures_show_themselves_with_a_text_for_those_who_cannot_see_them(pair):
     picture = pair[0]
-    html = ElementTree.fromstring(picture._repr_html_().replace('white">', 'white"/>'))  # close <img>
+    html = ElementTree.fromstring(picture._repr_html_().replace('100%">', '100%"/>'))  # close <img>
     image = html.find("img")
     kind, content = image.get("src").split(",")
     assert kind == "data:image/svg+xml;base64" and base64.b64decode(content).decode() == picture.svg
@@ -154,3 +154,37 @@ def test_no_change_at_all_is_drawn_grey():
     pixels = [np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGBA")) for png in drawn]
     for change in pixels[6:9]:  # of the first network, below its attacked images
         assert (change[..., 3] == 255).all() and (abs(change[..., :3].astype(int) - 127) <= 1).all()
+
+
+def dark_rules(picture):
+    """{(part, colour): colour in a dark page} of a picture's style."""
+    rules = re.findall(r'\[style\*="(fill|stroke): (#\w+)"\]\{\1:(#\w+)!important\}', picture.svg)
+    return {(part, colour): there for part, colour, there in rules}
+
+
+def test_a_drawing_can_be_read_on_a_dark_page():
+    rules = dark_rules(curves())
+    used = set(re.findall(r"(fill|stroke): (#[0-9a-f]{6})", curves().svg.partition("</defs>")[2]))
+    assert set(rules) == used and ("fill", "#ffffff") in used and ("stroke", "#0072b2") in used
+    dark = pictures.PAPER["dark"]
+    for (_, colour), there in rules.items():
+        rgb = [int(there[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        if colour == "#ffffff":
+            assert rgb == pytest.approx(dark, abs=0.003)
+        elif colour != "#b0b0b0":  # the grid, meant to be faint
+            assert pictures.contrast(rgb, dark) >= 4.5
+    assert "svg{fill:#f2f2f2}" in curves().svg  # words without a colour of their own
+
+
+def test_images_and_maps_of_many_colours_keep_their_paper():
+    many = "<svg><defs></defs>" + "".join(f'<path style="fill: #0000{i:02x}"/>' for i in range(21)) + "</svg>"
+    assert pictures.for_both_themes(many) == many
+    assert "prefers-color-scheme" in pictures.for_both_themes(many.replace("#000014", "#000013"))
+    assert "<image" in attacked().svg and "prefers-color-scheme" not in attacked().svg
+
+
+def test_contrast_is_that_of_wcag():
+    assert pictures.contrast((1, 1, 1), (0, 0, 0)) == pytest.approx(21)
+    assert pictures.contrast((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)) == 1
+    grey = [0x77 / 255] * 3  # the known grey just below 4.5 on white
+    assert pictures.contrast(grey, (1, 1, 1)) == pytest.approx(4.478, abs=0.001)
