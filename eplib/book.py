@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from eplib import files, readme
+from eplib import files, pages, readme
 from eplib.checks import InputError, one_of
 
 CHAPTERS = files.ROOT / "book"
@@ -89,6 +89,16 @@ def build(progress=True):
     if built.returncode or not page.exists():
         raise RuntimeError(f"jupyter-book ended with status {built.returncode}: its messages are above")
     _copy_data(page.parent)
+    return checked(page, stage / "book")
+
+
+def checked(page, notebooks):
+    """The first page, where nothing is wrong with it and the others (`eplib.pages`); RuntimeError where there
+    is.
+    """
+    found = pages.problems(page.parent, notebooks)
+    if found:
+        raise RuntimeError(f"the built pages have {len(found)} problems:\n" + "\n".join(found[:30]))
     return page
 
 

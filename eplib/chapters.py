@@ -47,10 +47,15 @@ class Badge:
         return f"{self.dataset_name}, {self.scale} scale, n = {self.n} test images, {seeds}"
 
     def _repr_html_(self):
-        return (
-            f'<p class="eplib-badge" style="display:inline-block;border:1px solid #8888;border-radius:1em;'
-            f'padding:.1em .8em;font-size:.9em">{html.escape(self.text)}</p>'
-        )
+        return badge_box(self.text)
+
+
+def badge_box(text):
+    """A badge with any text, as HTML."""
+    return (
+        '<p class="eplib-badge" style="display:inline-block;border:1px solid #8888;border-radius:1em;'
+        f'padding:.1em .8em;font-size:.9em">{html.escape(text)}</p>'
+    )
 
 
 def choose(scale="best", dataset="default", seeds="all", needs=MAIN, once=None):

@@ -1,7 +1,11 @@
 """The claims at a glance: a mark for every verdict, about these networks and about the method."""
 
+import html
+
+from eplib import published
+from eplib.chapters import DATASET_NAMES
 from eplib.pictures import draw
-from eplib.sentences import COLOURS
+from eplib.sentences import COLOURS, Html
 
 MARKS = {"supported": "^", "contradicted": "v", "undecided": "o"}
 COLUMNS = ("for these networks", "for the method")
@@ -39,3 +43,17 @@ def _words(j, who):
     """A claim, with what it was tested against where that is said."""
     words = j.claim.words.rstrip(".").split(":")[0]
     return f"{words} ({who})" if who else words
+
+
+def of_the_paper():
+    """Every figure of the paper's repository, what it shows, and the figure of this book in its place."""
+    lines = "".join(
+        f'<tr><th scope="row"><code>{html.escape(f.figure)}</code></th><td>{DATASET_NAMES[f.dataset]}</td>'
+        f'<td>{html.escape(f.shows)}</td><td><a href="{f.chapter}.html#{f.label}">{f.chapter}</a></td></tr>'
+        for f in published.figures().itertuples()
+    )
+    head = "".join(f'<th scope="col">{h}</th>' for h in ("figure", "images", "what it shows", "redrawn in"))
+    return Html(
+        '<div class="eplib-table" style="overflow-x:auto;font-size:.9em"><table>'
+        f"<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
+    )
