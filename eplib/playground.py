@@ -176,6 +176,11 @@ def _nudged(net, image, label, settings, end):
     return tuple(e.logits.softmax(1)[0] for e in ends)
 
 
+def after(steps, order="free"):
+    """So many steps, in words."""
+    return f"{steps} {order} step{'s' if steps > 1 else ''}"
+
+
 def title(record):
     """The name of a network in a list, from its checkpoint's record."""
     return (

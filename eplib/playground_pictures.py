@@ -34,7 +34,6 @@ DAMAGE = (  # what Pillow raises for files that are cut short, changed or made t
     NotImplementedError,
     struct.error,
     zlib.error,
-    Image.DecompressionBombError,
 )
 
 
@@ -176,9 +175,7 @@ def read(content):
             opened = Image.open(io.BytesIO(content), formats=FORMATS)
         width, height = opened.size
         if width * height > PIXELS:
-            raise InputError(
-                f"a picture of {width} × {height} pixels: give one of at most {PIXELS / 1e6:.0f} million"
-            )
+            raise Image.DecompressionBombError(f"{width} × {height} pixels")
         # the second picture in the file of a camera is a preview of the first
         if getattr(opened, "n_frames", 1) > 1 and opened.format != "MPO":
             raise InputError(f"a file with {opened.n_frames} pictures: give one that is not animated")
@@ -187,6 +184,10 @@ def read(content):
         raise
     except Image.UnidentifiedImageError as error:
         raise InputError(f"this is no picture that can be read: give one of {', '.join(FORMATS)}") from error
+    except Image.DecompressionBombError as error:
+        raise InputError(
+            f"this picture is too large ({error}): give one of at most {PIXELS / 1e6:.0f} million pixels"
+        ) from error
     except DAMAGE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"this picture is damaged ({reason}): give another") from error
@@ -216,7 +217,9 @@ def fitted(opened, checkpoint, invert):
     ground = 255 if invert or not grey else 0
     below = Image.new("RGBA", opened.size, (ground, ground, ground, 255))
     flat = Image.alpha_composite(below, opened).convert("RGB")
-    square = ImageOps.fit(flat, (side, side), Image.Resampling.BICUBIC)
+    edge = min(flat.size)
+    left, top = ((length - edge) // 2 for length in flat.size)
+    square = flat.crop((left, top, left + edge, top + edge)).resize((side, side), Image.Resampling.BICUBIC)
     pixels = np.asarray(square.convert("L").convert("RGB") if grey else square, np.float32) / 255
     pixels = 1 - pixels if grey and invert else pixels
     image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[: net.in_channels]

@@ -3,7 +3,7 @@
 """
 
 from eplib.checks import strength
-from eplib.playground import ATTACK_STEPS, LONGER
+from eplib.playground import ATTACK_STEPS, LONGER, after
 from eplib.verdicts import judged
 
 
@@ -44,9 +44,8 @@ def _answers(played, seen):
     said = played.classes[seen.answer]
     if not played.recurrent:
         return said
-    steps = played.settings.steps
-    later = played.classes[seen.later]
-    return f"{said} after {steps} steps and {later} after {LONGER * steps}"
+    steps, later = played.settings.steps, played.classes[seen.later]
+    return f"{said} after {after(steps)} and {later} after {LONGER * steps}"
 
 
 def _overturn(networks):
