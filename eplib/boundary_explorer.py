@@ -3,19 +3,17 @@
 import base64
 import os
 from dataclasses import replace
-from numbers import Integral
 
 import numpy as np
 
 from eplib import chapters, data, explorers, slices
 from eplib.attacks import AttackedModel
-from eplib.checks import InputError
 from eplib.pictures import name
 from eplib.slice_figures import palette
 
 PLANES = {
-    "images": ("three images", "The second image is to the right, the third above."),
-    "attack": ("an attack", "To the right the change of ℓ2 PGD, upwards a random change."),
+    "images": ("three images", "The second image is to the right, the third above.", 3),
+    "attack": ("an attack", "To the right the change of ℓ2 PGD, upwards a random change.", 1),
 }
 LIVE_SIDE = 48  # cells of a plane that is computed while somebody waits
 LARGEST = 900_000  # bytes of planes in a page: as many images are shown as they allow
@@ -32,7 +30,9 @@ def boundary(shown, results):
     caption = (
         "How to use it: choose an image and a plane; every pixel is an image, its colour the class that the"
         " network gives it. Point at a place, or move there with the arrow keys, and read the class of every"
-        f" network there. Black dots are test images. Networks of {shown.scale} scale, seed"
+        " network there. Black dots are test images, the white one is the place. At first that image and"
+        " plane are shown in which the networks give a place most different classes on average. Networks of"
+        f" {shown.scale} scale, seed"
         f" {first.settings['seed']}."
     )
     if os.environ.get("EPLIB_STATIC") == "1":
@@ -51,13 +51,36 @@ def page_data(results, images, labels, classes):
     count = max(1, min(len(images), room))
     grids = [_grids(r.arrays["classes"], range(count)) for r in results.values()]
     given = _shared(list(results), classes) | {"side": side + 1}
-    return given | {"images": [_image(images, labels, i) for i in range(count)], "grids": grids}
+    every = np.stack([r.arrays["classes"][..., :count] for r in results.values()])
+    return given | {
+        "images": [_image(images, labels, i) for i in range(count)],
+        "grids": grids,
+        "open": opening(every),
+    }
+
+
+def opening(classes):
+    """[image, plane, place] where a page opens, of grids [models, planes, S, S, N]: the plane in which the
+    models give an image most classes on average, the first of several, and in it of the places with most
+    classes the one nearest to the middle.
+    """
+    ordered = np.sort(classes, 0)
+    many = 1 + (ordered[1:] != ordered[:-1]).sum(0)  # [planes, S, S, N]
+    mean = many.mean((1, 2)).T.round(9)
+    image, plane = (int(v) for v in np.unravel_index(mean.argmax(), mean.shape))
+    there = many[plane, ..., image]
+    x, y = np.nonzero(there == there.max())
+    last = len(there) - 1
+    nearest = np.hypot(x - last / 2, y - last / 2).argmin()
+    return [image, plane, [round(int(v[nearest]) / last, 3) for v in (x, y)]]
 
 
 def _shared(models, classes):
     return {
         "models": [name(m) for m in models],
-        "planes": [dict(zip(("short", "long"), PLANES[k], strict=True)) for k in slices.KINDS],
+        "planes": [
+            {"key": k} | dict(zip(("short", "long", "images"), PLANES[k], strict=True)) for k in slices.KINDS
+        ],
         "dots": [_dots(kind) for kind in slices.KINDS],
         "classes": list(classes),
         "colours": palette(len(classes)),
@@ -91,15 +114,14 @@ def live_planes(nets, images, labels, place):
     """What boundary.js shows of the test image at a place and the two after it: the planes of every network,
     computed now with `LIVE_SIDE` cells. Raises InputError for a place that is none.
     """
-    if not isinstance(place, Integral) or isinstance(place, bool) or not 0 <= place < len(images):
-        raise InputError(f"image = {place!r}: give a whole number from 0 to {len(images) - 1}")
+    place = explorers.within("image", place, len(images))
     chosen = [(place + k) % len(images) for k in range(3)]
     x, y, sizes, grids = images[chosen], labels[chosen], {"side": LIVE_SIDE, "batch": 250}, []
     for net in nets.values():
         model = AttackedModel(net)
         found = [slices.classified(model, *slices.plane(model, x, 0, k), sizes) for k in slices.KINDS]
         grids.append(_grids(np.stack(found)[..., None], [0])[0])
-    return {"place": int(place), "side": LIVE_SIDE + 1, "image": _image(x, y, 0), "grids": grids}
+    return {"place": place, "side": LIVE_SIDE + 1, "image": _image(x, y, 0), "grids": grids}
 
 
 def live(nets, given, images, labels, caption):

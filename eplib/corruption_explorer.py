@@ -48,7 +48,8 @@ def corruptions(shown, found):
         " class the first test image that all of these networks get right as it is, in canonical order, and"
         " where these are too few, the first others. At first that corruption, severity and image are shown"
         " where the EP-CNN and the CNN differ most in accuracy, of those where the more accurate of the two"
-        " gets the image right and the other does not. The corrupted images are made by the CIFAR-10-C"
+        " gets the image right and the other does not. With “guess first” you say which network is most"
+        " accurate before it is shown. The corrupted images are made by the CIFAR-10-C"
         f" protocol; the accuracies are of {curves.source(found)}; the answers are of networks of"
         f" {_seeds(given, seeds)}."
     )
@@ -102,14 +103,13 @@ def image_data(nets, test, image, seed=0):
     numbers, its label, the frames in one picture, and for every network the answers [class, confidence] to
     the frames. Raises InputError for what is no image of `test` and no seed.
     """
-    if not isinstance(image, Integral) or not 0 <= image < len(test):
-        raise InputError(f"image = {image!r}: give a whole number from 0 to {len(test) - 1}")
+    image = explorers.within("image", image, len(test))
     if not isinstance(seed, Integral) or seed < 0:
         raise InputError(f"seed = {seed!r}: give a whole number, 0 or more")
     x = frames(data.as_float(test.images[image]), image, seed)
     best = [AttackedModel(net)(x).softmax(1).max(1) for net in nets]
     return {
-        "id": int(image),
+        "id": image,
         "seed": int(seed),
         "label": int(test.labels[image]),
         "sheet": sheet((x * 255).round().byte().numpy()),
@@ -153,7 +153,7 @@ def page_data(found, test, entries):
             }
             for c in drawn
         ],
-        "types": [{"name": n, "family": FAMILIES[t]} for n, t in zip(names, CIFAR_C, strict=True)],
+        "types": [{"key": t, "name": n, "family": FAMILIES[t]} for n, t in zip(names, CIFAR_C, strict=True)],
         "severities": len(SEVERITIES),
         "note": curves.COLOUR_NOTE if any("*" in n for n in names) else "",
         "classes": list(test.classes),

@@ -64,8 +64,8 @@ function curveOf(c, points, low, high, dark, chosen, faint) {
 }
 
 function summary(curves) {
-  const ends = curves.slice(0, 12).map((c) => `${c.model.name}, ${c.attack.short}: ${percent(c.y[0])} at`
-    + ` ${amount(c, 0)}, ${percent(c.y.at(-1))} at ${amount(c, c.x.length - 1)}`);
+  const ends = curves.slice(0, 12).map((c) => `${c.model.name}, ${c.attack.short}: ${tenths(c.y[0])} at`
+    + ` ${amount(c, 0)}, ${tenths(c.y.at(-1))} at ${amount(c, c.x.length - 1)}`);
   return `Accuracy under attack. ${ends.join("; ") || "Nothing is drawn"}.`;
 }
 
@@ -110,13 +110,6 @@ function across(values, kind, important, left, right) {
     if (v >= low && v <= high && ticks.every((t) => room(t) > 8)) ticks.push(v);
   }
   return { place, ticks };
-}
-
-function shape(tag, attributes, text) {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  if (text !== undefined) node.textContent = text;
-  return node;
 }
 
 // The mark of an attack, in a label.
@@ -173,7 +166,7 @@ function digits(value) {
   return String(+value.toPrecision(3));
 }
 
-function percent(share) {
+function tenths(share) {
   return `${(100 * share).toFixed(1)} %`;
 }
 

@@ -1,5 +1,5 @@
 """Interactive figures. In the built page one self-contained element with its data inside, which needs no
-kernel and no network; *Settling* is a live widget in JupyterLab, from the same script.
+kernel and no network; in JupyterLab a live widget where a network can answer more, from the same script.
 """
 
 import base64
@@ -8,24 +8,25 @@ import html
 import io
 import json
 import os
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from eplib import settling as watched
-from eplib.checks import NORMS, InputError
+from eplib.checks import InputError
 from eplib.phases import nudged_order
-from eplib.pictures import COLOURS, NAMES
 
+SHARED = ("elements.js", "state.js")  # before every script
 SCRIPTS = {
-    "attack": "explorer.js",
-    "settling": "settling.js",
+    "attack": "lines.js guess.js attack.js",
+    "settling": "settling_plots.js settling.js",
     "horizons": "horizons.js",
-    "corruption": "corruption.js",
+    "corruption": "lines.js guess.js corruption.js",
     "gallery": "gallery.js",
     "game": "game.js",
-    "curves": "curve_plot.js curves.js",
+    "curves": "curve_plot.js curve_words.js curves.js",
     "boundary": "boundary.js",
 }
 SETTLING_CAPTION = (
@@ -43,50 +44,25 @@ class Explorer(str):
         return str(self)
 
 
-def attack(steps):
-    """Slide through ε and images and see what each network makes of it. steps: `specimens.attack_steps`."""
-    frames = np.stack([steps["images"][m] for m in steps["images"]], axis=2)  # [image, ε, model, C, H, W]
-    uri, columns = sprite(frames.reshape(-1, *frames.shape[3:]))
-    classes = steps["classes"]
-    models = [
-        {
-            "name": NAMES[m],
-            "colour": COLOURS[m],
-            "answers": [
-                [[classes[c], round(float(p), 3)] for c, p in zip(*row, strict=True)]
-                for row in zip(*steps["answers"][m], strict=True)
-            ],
-        }
-        for m in steps["images"]
-    ]
-    data = {
-        "sprite": uri,
-        "columns": columns,
-        "side": frames.shape[-1],
-        "models": models,
-        "norm": NORMS[steps["norm"]],
-        "epsilons": [f"{e:.3g}" for e in steps["epsilons"]],
-        "labels": [classes[y] for y in steps["labels"]],
-    }
-    caption = (
-        "How to use it: move ε and watch where each network's answer (✓ right, ✗ wrong, with its confidence)"
-        " turns; every network is attacked with its own gradient."
-    )
-    return embed("attack", data, caption)
-
-
 def settling(net, images, labels, classes, beta=0.5):
     """Watch images [N, C, H, W] settle in `net`, step by step, free and nudged by ±`beta`; the nudged phases
     start from the end of the free phase (see `eplib.settling`).
 
-    classes: names. An anywidget that recomputes with `net` when the image, β or the number of free steps
-    change; with the environment variable EPLIB_STATIC = 1 an `Explorer` that holds every image. Raises
-    InputError for a β that is no number above 0, and for images or labels that do not fit.
+    classes: names. A widget that recomputes with `net` when the image, β or the number of free steps change
+    (its trait `wanted`, {"image", "beta", "steps"}); with the environment variable EPLIB_STATIC = 1 an
+    `Explorer` that holds every image. Raises InputError for a β that is no number above 0, and for images or
+    labels that do not fit.
     """
     if os.environ.get("EPLIB_STATIC") == "1":
         data = settling_data(net, images, labels, classes, beta, watched.STEPS, range(len(images)))
         return embed("settling", data, SETTLING_CAPTION)
-    return _live_settling(net, images, labels, classes, beta)
+
+    def answer(wanted):
+        image = within("image", wanted.get("image"), len(images))
+        return settling_data(net, images, labels, classes, wanted.get("beta"), wanted.get("steps"), [image])
+
+    first = settling_data(net, images, labels, classes, beta, watched.STEPS, [0])
+    return answering("settling", first, SETTLING_CAPTION, answer)
 
 
 def settling_data(net, images, labels, classes, beta, steps, places):
@@ -120,47 +96,11 @@ def settling_data(net, images, labels, classes, beta, steps, places):
     }
 
 
-def _live_settling(net, images, labels, classes, beta):
-    """The widget. Its traits `image`, `beta` and `steps` may be set from either side; what cannot be shown is
-    put back, with a sentence in `message`, and `data` (see `settling_data`) stays.
-    """
-    import anywidget
-    import traitlets
-
-    class Settling(anywidget.AnyWidget):
-        _esm = script("settling")
-        image = traitlets.Any(0).tag(sync=True)
-        beta = traitlets.Any().tag(sync=True)
-        steps = traitlets.Any(watched.STEPS).tag(sync=True)
-        data = traitlets.Dict().tag(sync=True)
-        caption = traitlets.Unicode(SETTLING_CAPTION).tag(sync=True)
-        message = traitlets.Unicode().tag(sync=True)
-        busy = traitlets.Bool(False).tag(sync=True)
-
-        @traitlets.observe("image", "beta", "steps")
-        def _changed(self, change):
-            wanted = {name: getattr(self, name) for name in ("image", "beta", "steps")}
-            if wanted.items() <= self.data.items():
-                return  # shown already: refused values were put back
-            self.busy, self.message = True, ""
-            try:
-                self.data = self.compute(**wanted)
-            except InputError as error:
-                self.message = f"{error}. The figure still shows what it showed before."
-                with self.hold_trait_notifications():
-                    for name in wanted:
-                        setattr(self, name, self.data[name])
-            finally:
-                self.busy = False
-
-        @staticmethod
-        def compute(image, beta, steps):
-            if not isinstance(image, int) or not 0 <= image < len(images):
-                raise InputError(f"image = {image!r}: give a whole number from 0 to {len(images) - 1}")
-            return settling_data(net, images, labels, classes, beta, steps, [image])
-
-    first = Settling.compute(0, beta, watched.STEPS)
-    return Settling(beta=beta, data=first)
+def within(what, place, count):
+    """`place` as an int; InputError unless it is a whole number from 0 to `count` - 1."""
+    if not isinstance(place, Integral) or isinstance(place, bool) or not 0 <= place < count:
+        raise InputError(f"{what} = {place!r}: give a whole number from 0 to {count - 1}")
+    return int(place)
 
 
 def answering(kind, data, caption, answer):
@@ -172,7 +112,7 @@ def answering(kind, data, caption, answer):
     import traitlets
 
     class Answering(anywidget.AnyWidget):
-        _esm = script(kind)
+        _esm = module(kind)
         data = traitlets.Dict().tag(sync=True)
         caption = traitlets.Unicode().tag(sync=True)
         wanted = traitlets.Dict().tag(sync=True)
@@ -200,18 +140,25 @@ def embed(kind, data, caption):
     encoded = json.dumps(data, ensure_ascii=False, allow_nan=False).replace("</", "<\\/")
     # a name, because document.currentScript is null in JupyterLab; the same figure twice fills both places
     name = f"explorer-{hashlib.sha256(encoded.encode()).hexdigest()[:10]}"
-    body = script(kind).partition("export default")[0]
     figure = (
         f'<figure class="eplib-explorer" data-explorer="{kind}" style="margin:1rem 0"><div id="{name}"></div>'
         f'<figcaption style="color:inherit;margin-top:.5em">{html.escape(caption)}</figcaption></figure>'
     )
     call = f'{kind}Explorer(document.querySelector("#{name}:empty"), {encoded});'
-    return Explorer(f"{figure}<script>(() => {{\n{body}\n{call}\n}})();</script>")
+    return Explorer(f"{figure}<script>(() => {{\n{script(kind)}\n{call}\n}})();</script>")
 
 
 def script(kind):
     """The JavaScript of an explorer, with what all of them share before it."""
-    names = f"elements.js {SCRIPTS[kind]}".split()
+    return _joined(*SHARED, *SCRIPTS[kind].split())
+
+
+def module(kind):
+    """The same as the module of an anywidget: the live host is the same for all."""
+    return f'{script(kind)}\n{_joined("host.js")}\nexport default hosted("{kind}", {kind}Explorer);\n'
+
+
+def _joined(*names):
     return "\n".join(Path(__file__).with_name(name).read_text() for name in names)
 
 

@@ -1,22 +1,15 @@
 // What attacks make of an image, what they changed, and what the network and a judge say of it. Plain DOM, no
 // library; the page holds everything.
 const STYLE = `
-.eplib-gallery form { display: flex; flex-direction: column; gap: .8em; max-width: 46em; font-size: .9em;
-  line-height: 1.4; }
-.eplib-gallery .controls { display: flex; flex-wrap: wrap; gap: .5em 1.2em; align-items: center; }
-.eplib-gallery label { display: inline-flex; gap: .5em; align-items: center; margin: 0; font-weight: 400; }
-.eplib-gallery select, .eplib-gallery button { font: inherit; color: inherit; background: transparent;
-  border: 1px solid #888; border-radius: 4px; padding: .15em .5em; max-width: 100%; }
-.eplib-gallery option { color: #000; background: #fff; }
-.eplib-gallery input { accent-color: #2f87c8; margin: 0; }
+.eplib-gallery form { max-width: 46em; }
 .eplib-gallery output { min-width: 2em; }
 .eplib-gallery .pictures { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .8em; }
-.eplib-gallery canvas { display: block; width: 100%; image-rendering: pixelated; border: 1px solid #888; }
-.eplib-gallery small { font-size: .88em; overflow-wrap: anywhere; }
-.eplib-gallery p { margin: 0; min-height: 2.8em; }
+.eplib-gallery canvas { width: 100%; }
+.eplib-gallery .said { min-height: 2.8em; }
 `;
 
-// data: see `page_data` in semantics_gallery.py.
+// data: see `page_data` in semantics_gallery.py. It opens where the judge is convinced of the target by some
+// networks' pictures and not by others' (`opening` there).
 function galleryExplorer(root, data) {
   const { side, columns, classes, lengths } = data;
   const sheets = data.images.map((entry) => {
@@ -24,60 +17,55 @@ function galleryExplorer(root, data) {
     sheet.src = entry.sheet;
     return sheet;
   });
-  const image = select("image", data.images.map((e) => `${classes[e.label]}, image ${e.id}`), aim);
-  const network = select("network", data.models.map((m) => m.name), draw);
-  const target = select("aimed at", classes, draw);
-  const length = control("input", { type: "range", min: 0, max: lengths.length, step: 1, oninput: draw });
-  const shown = make("output");
-  const pictures = ["image", "change", "attacked"].map((kind) => {
+  const image = chooser("image", data.images.map((e) => `${classes[e.label]}, image ${e.id}`), aim);
+  const network = chooser("network", data.models.map((m) => m.name), (value) => move({ network: value }));
+  const target = chooser("aimed at", classes, (value) => move({ target: value }));
+  const length = slider("ℓ2 length", lengths.length, (value) => move({ length: value }));
+  const pictures = ["image", "change", "attacked"].map(() => {
     const canvas = make("canvas", { role: "img", width: side, height: side });
     const words = make("small");
-    return { kind, canvas, words, node: make("div", {}, canvas, words) };
+    return { canvas, words, node: make("div", {}, canvas, words) };
   });
-  const said = make("p", { "aria-live": "polite" });
-  root.classList.add("eplib-gallery");
-  root.append(make("style", {}, STYLE), make("form", { onsubmit: (event) => event.preventDefault() },
-    make("div", { className: "controls" }, image.node, network.node, target.node,
-      make("label", {}, "ℓ2 length", length, shown)),
-    make("div", { className: "pictures" }, ...pictures.map((p) => p.node)), said));
-  length.value = lengths.length;
-  aim();
+  const said = make("p", { className: "said", "aria-live": "polite" });
+  const kept = stateOf(root, data.open, {
+    image: placeIn(data.images.map((e) => e.id)), network: placeIn(data.models.map((m) => m.key)),
+    target: placeIn(classes), length: placeIn([0, ...lengths]),
+  }, draw);
+  const { state, move } = kept;
+  fill(root, "gallery", STYLE,
+    make("div", { className: "controls" }, image.node, network.node, target.node, length.node, ...kept.nodes),
+    make("div", { className: "pictures" }, ...pictures.map((p) => p.node)), said);
+  kept.begin();
 
-  function select(words, names, onchange) {
-    const field = control("select", { onchange });
-    field.append(...names.map((textContent, value) => make("option", { value, textContent })));
-    return { field, node: make("label", {}, words, field) };
+  // Another image: the attack aims at the class after its own.
+  function aim(place) {
+    move({ image: place, target: (data.images[place].label + 1) % classes.length });
   }
 
-  // Another image: its own class becomes “no target”, and the attack aims at the class after it.
-  function aim() {
-    const { label } = data.images[+image.field.value];
+  // An image's own class stands for no target.
+  function controls(entry, size) {
     [...target.field.options].forEach((option, c) => {
-      option.textContent = c === label ? `away from ${classes[c]}` : classes[c];
+      option.textContent = c === entry.label ? `away from ${classes[c]}` : classes[c];
     });
-    target.field.value = (label + 1) % classes.length;
-    draw();
+    image.field.value = state.image;
+    network.field.value = state.network;
+    target.field.value = state.target;
+    length.show(state.length, String(size));
   }
 
   function draw() {
-    if (!target || !said.parentNode) return; // a picture was there before the rest of the figure
-    const place = +image.field.value;
-    const entry = data.images[place];
-    const step = +length.value;
-    const at = (+network.field.value * classes.length + +target.field.value) * lengths.length + step;
+    if (state.image === undefined) return; // a picture was there before the rest of the figure
+    const entry = data.images[state.image];
+    const step = state.length;
+    const at = (state.network * classes.length + state.target) * lengths.length + step;
     const frame = step ? at : 0; // frame 0 is the image itself
     const truth = classes[entry.label];
     const size = step ? lengths[step - 1] : 0;
-    shown.textContent = size;
-    const before = pixels(sheets[place], 0);
-    const after = pixels(sheets[place], frame);
-    if (!before) return;
-    const { picture, scale } = difference(before, after);
-    [before, picture, after].forEach((painted, i) => {
-      pictures[i].canvas.getContext("2d").putImageData(painted, 0, 0);
-    });
-    const model = data.models[+network.field.value].name;
-    const goal = +target.field.value === entry.label ? "no target" : `aimed at ${classes[+target.field.value]}`;
+    controls(entry, size);
+    const sheet = sheets[state.image];
+    const scale = show(sheet, frame);
+    const model = data.models[state.network].name;
+    const goal = state.target === entry.label ? "no target" : `aimed at ${classes[state.target]}`;
     const words = [truth, `change, ± ${scale.toFixed(2)}`, step ? `attacked on ${model}` : "not attacked"];
     words.forEach((text, i) => {
       pictures[i].words.textContent = text;
@@ -89,16 +77,18 @@ function galleryExplorer(root, data) {
   }
 
   function answer([c, p]) {
-    return `${classes[c]} (${Math.round(100 * p)}\u00a0%)`;
+    return `${classes[c]} (${percent(p)})`;
   }
 
-  function pixels(sheet, frame) {
-    if (!sheet.complete || !sheet.naturalWidth) return null;
-    const canvas = make("canvas", { width: side, height: side });
-    const context = canvas.getContext("2d");
-    const [x, y] = [(frame % columns) * side, Math.floor(frame / columns) * side];
-    context.drawImage(sheet, x, y, side, side, 0, 0, side, side);
-    return context.getImageData(0, 0, side, side);
+  // Paints the image, the change and what the attack made of it; the change's largest value.
+  function show(sheet, frame) {
+    const [before, middle, after] = pictures.map((p) => p.canvas);
+    if (!paint({ canvas: before, sheet, frame: 0, columns })) return 0;
+    paint({ canvas: after, sheet, frame, columns });
+    const [from, to] = [before, after].map((c) => c.getContext("2d").getImageData(0, 0, side, side));
+    const { picture, scale } = difference(from, to);
+    middle.getContext("2d").putImageData(picture, 0, 0);
+    return scale;
   }
 
   // The change as colours around grey, and what they end at, in pixels of [0, 1].
@@ -113,5 +103,3 @@ function galleryExplorer(root, data) {
     return { picture, scale: most / 255 };
   }
 }
-
-export default {};

@@ -3,7 +3,7 @@
 import base64
 import os
 from dataclasses import replace
-from numbers import Integral, Real
+from numbers import Real
 
 from eplib import chapters, data, explorers, pictures, suite
 from eplib import horizons as matrix
@@ -92,8 +92,7 @@ def live_cell(net, images, labels, sizes, epsilon, attack):
     if not isinstance(epsilon, Real):
         raise InputError(f"ε = {epsilon!r}: give a number, in pixel units of [0, 1]")
     threat = ThreatModel(sizes["norm"], epsilon)
-    if not isinstance(attack, Integral) or not 0 <= attack < len(sizes["attacked"]):
-        raise InputError(f"attack = {attack!r}: give a number from 0 to {len(sizes['attacked']) - 1}")
+    attack = explorers.within("attack", attack, len(sizes["attacked"]))
     model = matrix.attacker(net, *sizes["attacked"][attack])
     adversarial = suite.checked(model, images, labels, threat, "pgd", sizes["steps"], seed=0)
     classes, _ = matrix.predictions(net, adversarial, sizes["predicted"])

@@ -1,20 +1,10 @@
 // Attack horizons against prediction horizons: the matrix, and the images behind each of its cells. One
-// script, two hosts: `horizonsExplorer` in a page that holds all the data, `render` as an anywidget in
-// JupyterLab. Plain DOM, no library.
+// script, two hosts: a page that holds all the data, and JupyterLab. Plain DOM, no library.
 const MARK = "#d55e00"; // of the chosen cell
 const BLUES = ["f7fbff", "deebf7", "c6dbef", "9ecae1", "6baed6", "4292c6", "2171b5", "08519c", "08306b"].map(
   (hex) => [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16)));
 const STYLE = `
-.eplib-horizons form { display: flex; flex-direction: column; gap: .7em; max-width: 52em; font-size: .9em;
-  line-height: 1.4; }
-.eplib-horizons .controls { display: flex; flex-wrap: wrap; gap: .4em 1.2em; align-items: center; }
-.eplib-horizons label { display: inline-flex; gap: .5em; align-items: center; margin: 0; font-weight: 400; }
 .eplib-horizons output { min-width: 2.8em; }
-.eplib-horizons input { accent-color: #2f87c8; margin: 0; }
-.eplib-horizons input[type=number], .eplib-horizons button { font: inherit; color: inherit;
-  background: transparent; border: 1px solid #888; border-radius: 4px; padding: .15em .5em; }
-.eplib-horizons input[type=number] { width: 6em; }
-.eplib-horizons button { cursor: pointer; }
 .eplib-horizons table { width: 100%; max-width: 42em; table-layout: fixed !important; margin: 0;
   border-collapse: separate; border-spacing: 2px; font-size: .95em; } /* outputs in the book set the layout */
 .eplib-horizons th, .eplib-horizons td { padding: .3em 0; border: 0; font-weight: 400; text-align: center;
@@ -24,13 +14,11 @@ const STYLE = `
 .eplib-horizons td { cursor: pointer; border-radius: 3px; }
 .eplib-horizons td[aria-selected=true] { box-shadow: 0 0 0 3px ${MARK}; font-weight: 700; }
 .eplib-horizons td:focus-visible { outline: 2px dashed ${MARK}; outline-offset: 4px; }
-.eplib-horizons p { margin: 0; }
 .eplib-horizons .said { min-height: 2.8em; }
 .eplib-horizons .images { display: grid; gap: .8em .6em;
   grid-template-columns: repeat(auto-fill, minmax(5.2em, 1fr)); }
 .eplib-horizons .images > div { display: flex; flex-direction: column; min-width: 0; max-width: 7em; }
-.eplib-horizons canvas { display: block; width: 100%; image-rendering: pixelated; border: 1px solid #888; }
-.eplib-horizons small { font-size: .88em; overflow-wrap: anywhere; }
+.eplib-horizons .images canvas { width: 100%; }
 .eplib-horizons .wrong { font-weight: 700; }
 `;
 
@@ -41,21 +29,9 @@ function horizonsExplorer(root, data, ask) {
   const stored = bytes(data.changes, Int8Array);
   const size = data.channels * data.side * data.side;
   const last = data.attacks.length + 1; // the row of the worst case; row 0 is without attack
-  const state = {};
   let cell = null; // what a live host computed last
-  const epsilon = control("input", {
-    type: "range", min: 0, max: data.epsilons.length - 1,
-    oninput: () => move({ epsilon: +epsilon.value, own: null }),
-  });
-  const shown = make("output");
-  const reset = control("button", { type: "button", textContent: "reset", onclick: start });
-  const own = control("input", {
-    type: "number", min: 0, step: "any", onchange: choose,
-    onkeydown: ({ key }) => { if (key === "Enter") choose(); }, // no change in JupyterLab
-  });
-  const controls = make("div", { className: "controls" },
-    make("label", {}, `${data.norm} ε`, epsilon, shown),
-    ...(ask ? [make("label", {}, "another", own)] : []), reset);
+  const epsilon = slider(`${data.norm} ε`, data.epsilons.length - 1, (e) => move({ epsilon: e, own: null }));
+  const own = typed("another", () => move({ own: numberIn(own) }), { step: "any" });
   const rows = [
     { short: "no attack", long: "no attack" }, ...data.attacks, { short: "worst case", long: "worst case" },
   ];
@@ -70,37 +46,41 @@ function horizonsExplorer(root, data, ask) {
       make("th", { scope: "row", title: r.long, textContent: r.short }), ...cells[i]))));
   const said = make("p", { className: "said", "aria-live": "polite" });
   const cards = data.labels.map(card);
-  root.classList.add("eplib-horizons");
-  root.append(make("style", {}, STYLE), make("form", { onsubmit: (event) => event.preventDefault() },
-    controls,
+  const [e, attack, column] = data.open; // the cell furthest above the worst case of its column
+  const kept = stateOf(root, { epsilon: e, row: attack + 1, column, own: null }, {
+    epsilon: placeIn(data.epsilons), row: placeIn(rows.map((r) => r.short)),
+    column: placeIn(data.predictions.map((p) => p.short)),
+  }, show, ask);
+  const { state, move } = kept;
+  const controls = make("div", { className: "controls" }, epsilon.node,
+    ...(ask ? [own.node] : []), ...kept.nodes);
+  fill(root, "horizons", STYLE, controls,
     make("small", {}, "Lines: gradient of the attack. Columns: free-phase steps before the prediction (own:"
       + ` the network's own; rest: converged). Cells: per cent right of ${data.count} images.`),
     grid, said,
     make("small", {}, "Below, an image a column: its class; as it is, and the answer; as attacked, and the"
       + " answer; the change and its largest value (grey: no change, all on one scale)."),
-    make("div", { className: "images" }, ...cards.map((c) => c.node))));
-  start();
-  return { controls, update };
+    make("div", { className: "images" }, ...cards.map((c) => c.node)));
+  kept.begin();
+  return { controls, update, restore };
 
-  function start() {
-    const [e, attack, column] = data.open;
-    move({ epsilon: e, row: attack + 1, column, own: null });
-  }
-
-  function move(changed) {
-    Object.assign(state, changed);
+  function show() {
     if (state.own !== null && !live() && state.row > 0 && state.row < last) {
       ask({ epsilon: state.own, attack: state.row - 1 });
     }
     draw();
   }
 
-  function choose() {
-    move({ own: own.value === "" ? null : +own.value });
+  // Back to what was computed last, or to what the page holds.
+  function restore() {
+    if (live()) return;
+    state.own = cell && cell.attack === state.row - 1 ? cell.epsilon : null;
+    own.field.value = state.own ?? "";
+    draw();
   }
 
   function update(computed) {
-    cell = computed;
+    cell = { ...computed, codes: bytes(computed.changes, Int8Array) };
     draw();
   }
 
@@ -118,10 +98,9 @@ function horizonsExplorer(root, data, ask) {
     if (!(event.key in moves)) return;
     event.preventDefault();
     const [down, right] = moves[event.key];
-    const within = (v, high) => Math.max(0, Math.min(high, v));
     move({
-      row: within(state.row + down, last),
-      column: within(state.column + right, data.predictions.length - 1),
+      row: within(state.row + down, 0, last),
+      column: within(state.column + right, 0, data.predictions.length - 1),
     });
     focus();
   }
@@ -154,10 +133,8 @@ function horizonsExplorer(root, data, ask) {
 
   function draw() {
     const value = data.epsilons[state.epsilon];
-    epsilon.value = state.epsilon;
-    epsilon.setAttribute("aria-valuetext", value);
-    shown.textContent = value;
-    own.value = state.own ?? "";
+    epsilon.show(state.epsilon, value);
+    own.show(state.own);
     cells.forEach((line, row) => line.forEach((node, column) => {
       const share = right(row, column) / data.count;
       const chosen = row === state.row && column === state.column;
@@ -183,7 +160,7 @@ function horizonsExplorer(root, data, ask) {
   }
 
   function number(count) {
-    return `${count} of ${data.count} (${Math.round((100 * count) / data.count)}\u00a0%)`;
+    return `${count} of ${data.count} (${percent(count / data.count)})`;
   }
 
   // An image as it is, attacked, and the change, grey where there is none. draw(behind): says whether it is
@@ -243,39 +220,3 @@ function luminance(colour) {
   const linear = colour.map((v) => (v / 255 > 0.04 ? ((v / 255 + 0.055) / 1.055) ** 2.4 : v / 255 / 12.92));
   return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
 }
-
-// The live host: the figure, and any ε that a network can be attacked with.
-function render({ model, el }) {
-  const root = make("div");
-  const figure = make("figure", { className: "eplib-explorer" }, root,
-    make("figcaption", {}, model.get("caption")));
-  figure.dataset.explorer = "horizons";
-  figure.style.margin = "1rem 0";
-  el.append(figure);
-  const explorer = horizonsExplorer(root, model.get("data"), ask);
-  const note = make("strong", { role: "status" });
-  explorer.controls.append(note);
-  const events = ["message", "busy"].map((name) => [`change:${name}`, show]);
-  events.push(["change:cell", () => explorer.update(decoded(model.get("cell")))]);
-  events.forEach((event) => model.on(...event));
-  show();
-  return () => events.forEach((event) => model.off(...event));
-
-  function ask(wanted) {
-    const { epsilon, attack } = model.get("wanted");
-    if (wanted.epsilon === epsilon && wanted.attack === attack) return; // being computed, or refused
-    model.set("wanted", wanted);
-    model.set("busy", true);
-    model.save_changes();
-  }
-
-  function decoded(cell) {
-    return { ...cell, codes: bytes(cell.changes, Int8Array) };
-  }
-
-  function show() {
-    note.textContent = model.get("busy") ? "computing…" : model.get("message");
-  }
-}
-
-export default { render };

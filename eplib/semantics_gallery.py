@@ -34,7 +34,8 @@ def gallery(shown, nets, judge):
         f" {'a robust judge' if judge else 'no judge'} say of it, with their probabilities. PGD of"
         f" {perturbations.STEPS} steps within [0, 1]; all of it was computed when the page was built. The"
         " images: of every class in turn the first test image that these networks get right, the first"
-        f" {len(entries)} of them."
+        f" {len(entries)} of them. At first an image and a target are shown that the judge (without one, the"
+        " attacked network) sees in the pictures of about half of the networks."
     )
     return explorers.embed("gallery", page_data(nets, judge, test, entries), caption)
 
@@ -77,11 +78,42 @@ def said(net, images):
 def page_data(nets, judge, test, entries):
     """All that gallery.js shows, ready for JSON."""
     return {
-        "models": [{"name": name(m)} for m in nets],
+        "models": [{"key": m, "name": name(m)} for m in nets],
         "judge": "the judge" if judge else "",
         "classes": list(test.classes),
         "lengths": list(LENGTHS),
         "side": test.images.shape[-1],
         "columns": COLUMNS,
         "images": entries,
+        "open": opening(entries, len(nets), len(test.classes)),
     }
+
+
+def opening(entries, networks, classes):
+    """{"image", "network", "target", "length"}, places where a page opens: the largest length, and of all
+    images and targets those in which nearest to half of the networks' pictures are seen as the target by the
+    judge, so that networks differ; of several the one with the most certain such picture, which is shown.
+    Without a judge, or where it sees no target, what the attacked networks say is taken.
+    """
+    for told in ("judged", "answers"):
+        found = [
+            (abs(sum(p > 0 for p in sure) / networks - 0.5), -max(sure), i, target, sure.index(max(sure)))
+            for i, entry in enumerate(entries)
+            for target in range(classes)
+            if target != entry["label"]
+            for sure in [_seen(entry[told], networks, classes, target)]
+            if max(sure) > 0
+        ]
+        if found:
+            _, _, image, target, network = min(found)
+            return {"image": image, "network": network, "target": target, "length": len(LENGTHS)}
+    target = (entries[0]["label"] + 1) % classes
+    return {"image": 0, "network": 0, "target": target, "length": len(LENGTHS)}
+
+
+def _seen(told, networks, classes, target):
+    """By network, the probability of a target as [class, probability] of all frames tell it at the largest
+    length, 0 where another class is the answer.
+    """
+    places = [(n * classes + target + 1) * len(LENGTHS) for n in range(networks)]
+    return [told[p][1] if told and told[p][0] == target else 0 for p in places]

@@ -45,8 +45,9 @@ def game(shown, found, nets):
         " this page, as shorter changes are harder to see. The images: of those measured,"
         f" {which}. Order, rivals and sides were drawn once (seed {SEED}); every rival has the same number of"
         " pairs and either side the EP-CNN's picture equally often, up to one. Whoever has seen some answers"
-        " may know a network by its style, so later pairs are less blind. The score is forgotten with the"
-        " page: nobody's answers are collected, and nothing in this book rests on them."
+        " may know a network by its style, so later pairs are less blind. The choices are kept in"
+        " the address of the page and nowhere else: nobody's answers are collected, and nothing in this book"
+        " rests on them."
     )
     return explorers.embed("game", given, caption)
 

@@ -20,8 +20,9 @@ def examples(shown, models, norm, count=6):
     """`count` test images, first of all those that the first network of every model gets right, and what PGD
     makes of them.
 
-    Returns {"norm", "epsilon", "classes", "images" [k, C, H, W], "labels", "attacked": {model: (images,
-    predictions)}}. The ε is the measured one nearest to 8/255 (ℓ∞) or 1 (ℓ2), the budgets most papers quote.
+    Returns {"norm", "epsilon", "classes", "images" [k, C, H, W], "labels", "ids", "attacked": {model:
+    (images, predictions)}}. The ε is the measured one nearest to 8/255 (ℓ∞) or 1 (ℓ2), the budgets most
+    papers quote.
     """
     size = scales.scale(shown.scale).attack
     test = data.load(shown.dataset, "test")
@@ -39,34 +40,6 @@ def examples(shown, models, norm, count=6):
         "classes": test.classes,
         "images": x,
         "labels": y,
+        "ids": first,
         "attacked": {m: (z, attacks.predicted(attacked[m], z)) for m, z in adversarial.items()},
-    }
-
-
-def attack_steps(shown, models, norm, count=6):
-    """The attacked copies of `examples`' images at every measured ε: what `explorers.attack` shows.
-
-    Returns {"norm", "epsilons" (0 first), "classes", "labels", "images": {model: [image, ε, C, H, W]},
-    "answers": {model: (classes [image, ε], probabilities [image, ε])}}.
-    """
-    start = examples(shown, models, norm, count)
-    size, x, y = scales.scale(shown.scale).attack, start["images"], start["labels"]
-    epsilons, images, answers = (0.0, *size.epsilons[norm]), {}, {}
-    for m in models:
-        model = attacks.AttackedModel(chapters.networks(shown, m)[0].net)
-        steps = [attacks.pgd(model, x, y, attacks.ThreatModel(norm, e), size.steps) for e in epsilons]
-        images[m] = torch.stack(steps, 1).numpy()
-        with torch.no_grad():
-            best = [model(z).softmax(1).max(1) for z in steps]
-        answers[m] = (
-            torch.stack([b.indices for b in best], 1).tolist(),
-            torch.stack([b.values for b in best], 1).tolist(),
-        )
-    return {
-        "norm": norm,
-        "epsilons": epsilons,
-        "classes": start["classes"],
-        "labels": y.tolist(),
-        "images": images,
-        "answers": answers,
     }

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import random_batch, random_net
+from explorer_tools import live as live_host
+from explorer_tools import outside
+from explorer_tools import page as write
 from PIL import Image
 from test_boundary_pages import planes
-from test_pages import LIVE, visit
+from test_pages import visit
 
 from eplib import boundary_explorer, explorers, slices
 from eplib.attacks import AttackedModel, predicted
-from eplib.checks import InputError
 from eplib.slice_figures import palette
 
 CLASSES = "zero one two three four five six seven eight </nine>".split()
@@ -46,6 +48,17 @@ def test_a_page_holds_the_planes(given):
     assert low == pytest.approx(1 / 6, abs=1e-4) and low + high == 1 and given["dots"][1] == [[0.5, 0.5]]
 
 
+def test_it_opens_where_the_networks_disagree_most():
+    classes = np.zeros((3, 2, 5, 5, 2), np.uint8)
+    classes[1, 0, 4, 1, 0] = 1
+    assert boundary_explorer.opening(classes) == [0, 0, [1.0, 0.25]]
+    classes[1, 1, :2, :, 1] = 1  # more places, all with two classes: of them that next to the middle
+    assert boundary_explorer.opening(classes) == [1, 1, [0.25, 0.5]]
+    classes[2, 1, 0, 4, 1] = 2  # three classes at one place
+    assert boundary_explorer.opening(classes) == [1, 1, [0.0, 1.0]]
+    assert boundary_explorer.opening(np.zeros((2, 2, 5, 5, 1), np.uint8)) == [0, 0, [0.5, 0.5]]
+
+
 def test_a_page_shows_fewer_images_where_planes_are_large(monkeypatch):
     images = torch.rand(3, 3, 16, 16)
     for room, count in ((1, 1), (2 * 2 * 2 * 49**2, 2)):
@@ -66,28 +79,11 @@ def test_live_planes_are_those_of_slices(case, monkeypatch):
     assert (found["place"], found["side"], found["image"]["label"]) == (3, 13, int(labels[3]))
 
 
-@pytest.mark.parametrize("place", [4, -1, None, "1", 1.5, True])
-def test_the_live_host_refuses_in_a_sentence(case, given, place, monkeypatch):
-    net, images, labels = case
-    monkeypatch.setattr(boundary_explorer, "LIVE_SIDE", 4)
-    widget = boundary_explorer.live({"ep-cnn": net}, given, images, labels, "How")
-    widget.wanted = {"place": 0}
-    before = widget.cell
-    assert before["place"] == 0 and widget.message == ""
-    widget.wanted = {"place": place}
-    assert "from 0 to 3" in widget.message and widget.cell is before and not widget.busy
-    with pytest.raises(InputError, match="image = "):
-        boundary_explorer.live_planes({"ep-cnn": net}, images, labels, place)
-
-
 @pytest.fixture(scope="module")
 def page(given, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("page")
     figure = explorers.embed("boundary", given, "How to use it")
-    assert "http:" not in figure and "export default" not in figure
-    head = '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-    (folder / "boundary.html").write_text(f"{head}<title>boundary</title>{figure}{figure}")
-    return f"{folder.as_uri()}/"
+    assert outside(figure) == set() and "export default" not in figure
+    return write(tmp_path_factory.mktemp("page"), "boundary", figure, figure)
 
 
 @pytest.fixture
@@ -112,7 +108,7 @@ def coloured(classes):
     return table[classes.T[::-1]]
 
 
-def test_every_plane_is_painted_and_told(opened):
+def test_every_plane_is_painted_and_told(opened, given):
     _, explorer = opened
     image, plane = (explorer.locator("select").nth(k) for k in (0, 1))
     for i in (0, 2):
@@ -125,11 +121,11 @@ def test_every_plane_is_painted_and_told(opened):
                 same = (pixels(explorer, m) == coloured(classes)).all(2)
                 assert (~same).sum() <= 4 * 9  # test images and the chosen place
                 said = explorer.locator(".planes small").nth(m).inner_text()
-                here = CLASSES[classes[24, 24]]
+                here = CLASSES[classes[tuple(round(48 * v) for v in given["open"][2])]]
                 assert said.startswith(f"{here} here; {len(np.unique(classes))} class")
 
 
-def test_a_place_is_chosen_by_pointer_and_keys_for_all_models(opened):
+def test_a_place_is_chosen_by_pointer_and_keys_for_all_models(opened, given):
     tab, explorer = opened
     canvas = explorer.locator(".planes canvas").first
     box = canvas.bounding_box()
@@ -144,7 +140,8 @@ def test_a_place_is_chosen_by_pointer_and_keys_for_all_models(opened):
         "At 28 % to the right, 12 % up: EP-CNN zero; CNN zero."
     )
     second = tab.locator("[data-explorer=boundary]").nth(1)
-    assert "At 50 % to the right" in second.locator("[aria-live]").inner_text()
+    start = f"At {100 * given['open'][2][0]:.0f} % to the right"
+    assert start in second.locator("[aria-live]").inner_text()
 
 
 @pytest.mark.parametrize("opened", [390], indirect=True)
@@ -158,9 +155,7 @@ def test_it_fits_a_phone(opened):
 
 def test_the_live_host_shows_what_was_computed(browser, page, given, case, monkeypatch):
     tab, left, problems = visit(browser, page, "boundary.html")
-    values = {"data": given, "caption": "How", "wanted": {}, "cell": {}, "message": "", "busy": False}
-    tab.evaluate(LIVE, [explorers.script("boundary"), values])
-    explorer = tab.locator("#live [data-explorer=boundary]")
+    explorer = live_host(tab, "boundary", given)
     number = explorer.locator("input[type=number]")
     number.fill("3")
     number.press("Enter")

@@ -253,6 +253,26 @@ def menu(explorer, name):
     return explorer.get_by_role("combobox", name=name)
 
 
+WORDS = {"l2": "ℓ2", "linf": "ℓ∞", "log": "logarithmic", "linear": "linear", "cifar10": "CIFAR-10"}
+WORDS |= {"cifar100": "CIFAR-100", "cpu/cifar10": "CIFAR-10, cpu scale"}
+
+
+def choose(explorer, name, key):
+    menu(explorer, name).select_option(label=WORDS[key])
+
+
+def chosen(explorer, name):
+    """The key of what is chosen."""
+    words = menu(explorer, name).evaluate("m => m.selectedOptions[0].textContent")
+    return next(key for key, value in WORDS.items() if value == words)
+
+
+def hash_of(tab):
+    """The address's, once it has been written."""
+    tab.wait_for_timeout(400)
+    return tab.evaluate("location.hash")
+
+
 def downloaded(tab, explorer):
     """The rows of the file behind the button, as dicts."""
     with tab.expect_download() as waiting:
@@ -269,7 +289,7 @@ def drawn(tab, explorer):
 
 def asked(tab):
     """The first explorer's state in the address."""
-    (part,) = [p for p in tab.evaluate("location.hash")[1:].split(";") if p.startswith("curves?")]
+    (part,) = [p for p in hash_of(tab)[1:].split(";") if p.startswith("curves?")]
     return {key: value[0] for key, value in parse_qs(part.partition("?")[2]).items()}
 
 
@@ -277,7 +297,7 @@ def test_it_opens_as_told_and_controls_change_what_is_drawn(open_page):
     tab, explorer = open_page()
     opening = {(m, "pgd") for m in ("ep-cnn", "cnn", "cnn-at-l2-0.5", "vit-8")}
     opening |= {(m, "ddn") for m in ("ep-cnn", "cnn", "vit-8")}
-    assert drawn(tab, explorer) == opening and tab.evaluate("location.hash") == ""
+    assert drawn(tab, explorer) == opening and hash_of(tab) == ""
     assert explorer.locator("polyline").count() == 7
     assert {p.get_attribute("stroke-dasharray") for p in explorer.locator("polyline").all()} == {"6 3"}
     box(explorer, "Square").check()
@@ -286,7 +306,8 @@ def test_it_opens_as_told_and_controls_change_what_is_drawn(open_page):
     tab.keyboard.press("Space")
     now = {(m, "pgd") for m in ("ep-cnn", "cnn", "cnn-at-l2-0.5")} | {("ep-cnn", "square"), ("cnn", "square")}
     assert drawn(tab, explorer) == now
-    assert asked(tab)["attacks"] == "pgd,square" and asked(tab)["models"] == "ep-cnn,cnn,cnn-at-l2-0.5"
+    state = asked(tab)
+    assert (state["attacks"], state["models"]) == ("pgd,square", "ep-cnn,cnn,cnn-at-l2-0.5")
     everyone = box(explorer, "all networks")
     assert everyone.evaluate("e => e.indeterminate")
     everyone.check()
@@ -296,9 +317,9 @@ def test_it_opens_as_told_and_controls_change_what_is_drawn(open_page):
     assert explorer.get_by_text("nothing of what is chosen is there").is_visible()
     box(explorer, "transformers and patch networks").check()
     assert drawn(tab, explorer) == {("vit-8", "pgd"), ("mixer", "pgd")}
-    menu(explorer, "norm").select_option("linf")
+    choose(explorer, "norm", "linf")
     assert not box(explorer, "MLP-Mixer").is_visible()  # not measured there
-    menu(explorer, "published").select_option("cifar10")
+    choose(explorer, "published", "cifar10")
     box(explorer, "Equilibrium Propagation").check()
     rows = downloaded(tab, explorer)
     assert {(r["scale"], r["dataset"]) for r in rows} == {("quick", "sample"), ("published", "cifar10")}
@@ -306,7 +327,7 @@ def test_it_opens_as_told_and_controls_change_what_is_drawn(open_page):
     assert dashes == {"6 3", "none"} and "Hollow marks: published" in explorer.inner_text()
     assert "drawn here is the mean of its five seeds" in explorer.locator("details p").all_text_contents()[0]
     explorer.get_by_role("button", name="reset").click()
-    assert drawn(tab, explorer) == opening and tab.evaluate("location.hash") == ""
+    assert drawn(tab, explorer) == opening and hash_of(tab) == ""
 
 
 def test_a_focused_point_tells_its_numbers_and_files(open_page):
@@ -343,7 +364,7 @@ def test_a_focused_point_tells_its_numbers_and_files(open_page):
     tab.mouse.move(at["x"] + at["width"] / 2, at["y"] + at["height"] / 2)
     assert said.inner_text().startswith("ViT, 8-pixel patches") and "ε = 2: " in said.inner_text()
     assert explorer.locator("svg circle").bounding_box() != ring
-    menu(explorer, "ε axis").select_option("linear")
+    choose(explorer, "ε axis", "linear")
     again = explorer.locator("g path").nth(1).bounding_box()
     plain = explorer.get_by_role("application").bounding_box()
     assert (
@@ -354,23 +375,23 @@ def test_a_focused_point_tells_its_numbers_and_files(open_page):
 def test_the_address_brings_back_what_was_drawn_for_each_of_two_explorers(open_page):
     tab, explorer = open_page()
     second = tab.locator("[data-explorer=curves]").nth(1)
-    menu(explorer, "ours").select_option("cpu/cifar10")
-    menu(second, "published").select_option("cifar100")
-    menu(explorer, "ε axis").select_option("linear")
+    choose(explorer, "ours", "cpu/cifar10")
+    choose(second, "published", "cifar100")
+    choose(explorer, "ε axis", "linear")
     seen = drawn(tab, explorer), drawn(tab, second)
     assert seen[0] == {("ep-cnn", "pgd")} != seen[1]
-    address = tab.evaluate("location.hash")
+    address = hash_of(tab)
     assert address.startswith("#") and "curves?norm=l2&ours=cpu/cifar10" in address and ";" in address
     other, first = open_page(f"curves.html{address}", which=1)
     again = other.locator("[data-explorer=curves]").nth(1)
     assert (drawn(other, first), drawn(other, again)) == seen
-    assert menu(first, "ε axis").input_value() == "linear"
-    assert menu(again, "ε axis").input_value() == "log"
+    assert chosen(first, "ε axis") == "linear"
+    assert chosen(again, "ε axis") == "log"
     other.evaluate("location.hash = '#a-heading'")  # a link within the page takes nothing away
     assert drawn(other, first) == seen[0]
     other.evaluate(f"location.hash = {address!r}.replace('linear', 'log')")
     other.wait_for_timeout(50)
-    assert menu(first, "ε axis").input_value() == "log"
+    assert chosen(first, "ε axis") == "log"
 
 
 def test_a_hash_that_makes_no_sense_shows_the_start_and_says_so(open_page):
@@ -379,7 +400,7 @@ def test_a_hash_that_makes_no_sense_shows_the_start_and_says_so(open_page):
     for wrong in ("models=ep-cnn,who", "norm=l1", "nothing=1", "attacks=%E0%A4%A", "ours=__proto__"):
         tab.evaluate("w => { location.hash = `#curves?axis=linear&${w}`; }", wrong)
         tab.wait_for_timeout(50)
-        assert drawn(tab, explorer) == start and menu(explorer, "ε axis").input_value() == "log"
+        assert drawn(tab, explorer) == start and chosen(explorer, "ε axis") == "log"
         assert "this is the start" in explorer.get_by_role("status").inner_text()
     for harmless in ("#", "#curves", "#?;;?&=", "#curves?"):
         tab.evaluate("h => { location.hash = h; }", harmless)
@@ -391,7 +412,7 @@ def test_a_hash_that_makes_no_sense_shows_the_start_and_says_so(open_page):
 
 def test_the_address_of_jupyterlab_stays_its_own(open_page):
     tab, explorer = open_page("lab.html#curves?norm=linf")
-    assert menu(explorer, "norm").input_value() == "l2"
+    assert chosen(explorer, "norm") == "l2"
     box(explorer, "Square").check()
     assert tab.evaluate("location.hash") == "#curves?norm=linf"
     assert ("ep-cnn", "square") in drawn(tab, explorer)

@@ -7,13 +7,15 @@ import pandas as pd
 import pytest
 import torch
 from conftest import random_batch, random_net
+from explorer_tools import live as live_host
+from explorer_tools import outside
+from explorer_tools import page as write
 from matrices import result as synthetic
 from PIL import Image
-from test_pages import LIVE, visit
+from test_pages import visit
 
 from eplib import chapters, checkpoints, data, explorers, horizon_explorer, horizons
 from eplib.attacks import ThreatModel, pgd
-from eplib.checks import InputError
 from eplib.dynamics import settle
 from eplib.results import Result
 
@@ -103,7 +105,7 @@ def test_a_chapters_explorer_reads_its_images_by_their_ids_and_loads_nothing(mon
     originals = base64.b64encode(test.images[7:15].numpy().tobytes()).decode()
     assert originals in page and f'"labels": {test.labels[7:15].tolist()}' in page
     assert "How to use it" in page and "EP-CNN, seed 0." in page
-    assert "http:" not in page and "https:" not in page and "export default" not in page
+    assert outside(page) == set() and "export default" not in page
     assert len(page) < 1_000_000
 
 
@@ -139,49 +141,11 @@ def test_a_live_cell_is_the_measured_one_and_any_other(case):
     assert horizon_explorer.live_cell(net, images, labels, SIZES, 0, 0)["peaks"] == [0] * 5
 
 
-@pytest.fixture
-def widget(case, given):
-    net, images, labels, _ = case
-    return horizon_explorer.live(net, given, images, labels, SIZES, "How")
-
-
-def test_the_live_host_answers_what_it_is_asked_for(case, widget):
-    net, images, labels, _ = case
-    assert widget.cell == {} and widget.data["count"] == 5
-    widget.wanted = {"epsilon": 2.5, "attack": 0}
-    assert widget.cell == horizon_explorer.live_cell(net, images, labels, SIZES, 2.5, 0)
-    assert not widget.busy and widget.message == ""
-
-
-@pytest.mark.parametrize(
-    "wanted, words",
-    [
-        ({"epsilon": -1, "attack": 0}, "epsilon = -1"),
-        ({"epsilon": None, "attack": 0}, "ε = None: give a number"),
-        ({"epsilon": 1, "attack": 3}, "from 0 to 2"),
-        ({"epsilon": 1, "attack": -1}, "from 0 to 2"),
-        ({"epsilon": 1, "attack": "ep"}, "from 0 to 2"),
-        ({"epsilon": float("inf"), "attack": 0}, "epsilon = inf"),
-        ({}, "ε = None"),
-    ],
-)
-def test_the_live_host_refuses_in_a_sentence_and_loses_nothing(case, widget, wanted, words):
-    widget.wanted = {"epsilon": 1.0, "attack": 0}
-    before = widget.cell
-    widget.wanted = wanted
-    assert words in widget.message and widget.cell is before and not widget.busy
-    with pytest.raises(InputError, match=words):
-        horizon_explorer.live_cell(*case[:3], SIZES, wanted.get("epsilon"), wanted.get("attack"))
-
-
 @pytest.fixture(scope="module")
 def page(given, tmp_path_factory):
     """Folder of a page with the same explorer twice."""
-    folder = tmp_path_factory.mktemp("page")
     figure = explorers.embed("horizons", given, "How to use it")
-    head = '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-    (folder / "horizons.html").write_text(f"{head}<title>horizons</title>{figure}{figure}")
-    return f"{folder.as_uri()}/"
+    return write(tmp_path_factory.mktemp("page"), "horizons", figure, figure)
 
 
 @pytest.fixture
@@ -334,9 +298,7 @@ def test_it_fits_a_phone(opened):
 def test_the_live_host_asks_for_another_epsilon_and_shows_what_comes(opened, case, given):
     tab, _ = opened
     net, images, labels, _ = case
-    values = dict(data=given, caption="How", wanted={}, cell={}, message="", busy=False)
-    tab.evaluate(LIVE, [explorers.script("horizons"), values])
-    live = tab.locator("#live [data-explorer=horizons]")
+    live = live_host(tab, "horizons", given)
     live.get_by_role("gridcell").nth(4 + OWN).click()
     before = answers(live)
     another = live.get_by_label("another")
@@ -346,7 +308,7 @@ def test_the_live_host_asks_for_another_epsilon_and_shows_what_comes(opened, cas
     cell = horizon_explorer.live_cell(net, images, labels, SIZES, 2.5, 0)
     tab.evaluate("c => { model.set('cell', c); model.set('busy', false); }", cell)
     assert "computing…" not in live.inner_text()
-    said = live.locator("p[aria-live]").inner_text()
+    said = live.locator("p.said").inner_text()
     assert said.startswith("Computed now, ε = 2.5, exact gradient through 3 steps, predicted after its own")
     for i, (*_, under, change) in enumerate(answers(live)):
         assert under[2:] == CLASSES[cell["predicted"][OWN][i]]
@@ -358,6 +320,6 @@ def test_the_live_host_asks_for_another_epsilon_and_shows_what_comes(opened, cas
     tab.evaluate("model.set('message', 'give less.'); model.set('busy', false)")
     assert "give less." in live.inner_text()
     live.get_by_role("slider").fill("0")
-    assert another.input_value() == "" and "ε = 1, gradient by" in live.locator("p[aria-live]").inner_text()
+    assert another.input_value() == "" and "ε = 1, gradient by" in live.locator("p.said").inner_text()
     tab.evaluate("end()")
     assert tab.evaluate("left()") == 0

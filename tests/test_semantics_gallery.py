@@ -72,18 +72,18 @@ def test_the_gallery_follows_its_controls_and_loads_nothing(browser, made):
     tab.on("pageerror", lambda error: problems.append(str(error)))
     tab.on("request", lambda request: left.append(request.url))
     tab.set_content(f"<!doctype html><body>{page._repr_html_()}")
-    tab.wait_for_function("document.querySelector('.eplib-gallery p').textContent")
-    told, entry, classes = tab.locator(".eplib-gallery p"), given["images"][0], given["classes"]
+    tab.wait_for_function("document.querySelector('.eplib-gallery p.said').textContent")
+    told, classes = tab.locator(".eplib-gallery p.said"), given["classes"]
+    start = given["open"]
+    entry = given["images"][start["image"]]
     label = entry["label"]
 
     def says(network, target, step):
         frame = (network * 10 + target) * len(LENGTHS) + step if step else 0
         return f"the judge says {classes[entry['judged'][frame][0]]}"
 
-    assert (
-        says(0, (label + 1) % 10, 4) in told.inner_text()
-        and f"aimed at {classes[(label + 1) % 10]}" in told.inner_text()
-    )
+    assert says(start["network"], start["target"], 4) in told.inner_text()
+    assert f"aimed at {classes[start['target']]}" in told.inner_text()
     tab.get_by_role("combobox", name="network").select_option("1")
     tab.get_by_role("combobox", name="aimed at").select_option(str(label))
     assert "no target" in told.inner_text() and says(1, label, 4) in told.inner_text()
@@ -96,8 +96,9 @@ def test_the_gallery_follows_its_controls_and_loads_nothing(browser, made):
     tab.get_by_label("ℓ2 length").fill("0")
     assert "as it is" in told.inner_text() and tab.evaluate(pixels, 0) == tab.evaluate(pixels, 2)
     assert set(np.array(tab.evaluate(pixels, 1)).reshape(-1, 4)[:, :3].ravel()) == {128}
-    tab.get_by_role("combobox", name="image").select_option("1")
-    assert classes[given["images"][1]["label"]] in told.inner_text()
+    other = 1 - start["image"]
+    tab.get_by_role("combobox", name="image").select_option(str(other))
+    assert classes[given["images"][other]["label"]] in told.inner_text()
     tab.set_viewport_size({"width": 320, "height": 700})
     assert tab.evaluate("document.documentElement.scrollWidth <= 320")
     assert problems == [] and all(url.startswith(("data:", "about:")) for url in left)
@@ -107,10 +108,42 @@ def test_the_gallery_follows_its_controls_and_loads_nothing(browser, made):
 def test_the_page_chooses_its_images_and_networks(monkeypatch, made):
     _, nets, judge, test = made
     monkeypatch.setattr(gallery.explorers, "embed", lambda kind, given, caption: (kind, given, caption))
-    monkeypatch.setattr(gallery, "image_data", lambda nets, judge, x, y, i: {"id": i, "label": y})
+    told = [[0, 0.5]] * (1 + 3 * 10 * len(LENGTHS))
+    entry = {"answers": told, "judged": []}
+    monkeypatch.setattr(gallery, "image_data", lambda nets, judge, x, y, i: entry | {"id": i, "label": y})
     chosen = data.as_float(test.images[:2]), test.labels[:2], torch.arange(2)
     monkeypatch.setattr(gallery.perturbations, "chosen", lambda nets, test: chosen)
     every = nets | {"mixer": nets["cnn"]}
     kind, given, caption = gallery.gallery(SimpleNamespace(dataset="sample"), every, None)
     assert kind == "gallery" and len(given["models"]) == 2 and len(given["images"]) == 2
     assert given["judge"] == "" and "no judge" in caption and "How to use it" in caption
+
+
+def test_it_opens_where_the_judge_is_convinced_by_about_half_of_the_networks():
+    count = 1 + 2 * 3 * len(LENGTHS)  # two networks, three classes
+
+    def entry(label, judged=(), answers=()):
+        """Who says what of the longest change: (network, target, class, probability)."""
+        told = {
+            "judged": [[label, 0.5] for _ in range(count)],
+            "answers": [[label, 0.5] for _ in range(count)],
+        }
+        for key, said in (("judged", judged), ("answers", answers)):
+            for network, target, c, p in said:
+                told[key][(network * 3 + target + 1) * len(LENGTHS)] = [c, p]
+        return {"id": 7, "label": label} | told
+
+    def opening(*entries):
+        found = gallery.opening(list(entries), 2, 3)
+        assert found["length"] == len(LENGTHS)
+        return found["image"], found["network"], found["target"]
+
+    both = entry(0, [(0, 1, 1, 0.9), (1, 1, 1, 0.8)])
+    assert opening(entry(0), both) == (1, 0, 1)
+    one = entry(2, [(1, 0, 0, 0.4)])
+    assert opening(both, one) == (1, 1, 0)  # half of the networks, though less certain
+    surer = entry(2, [(0, 1, 1, 0.6)])
+    assert opening(one, surer) == (1, 0, 1)
+    assert opening(entry(0, answers=[(1, 2, 2, 0.7)]), entry(1)) == (0, 1, 2)  # the judge sees no target
+    assert opening(entry(1), entry(0)) == (0, 0, 2)  # nothing does
+    assert opening(entry(0, [(0, 0, 0, 0.9)]), one) == (1, 1, 0)  # its own class is no target
