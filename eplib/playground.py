@@ -4,13 +4,14 @@ The reader's image comes from `eplib.playground_pictures`; figures, words and co
 named alike.
 """
 
+import json
 import math
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 
 import torch
 
-from eplib import attacks, chapters, checkpoints, data, files, pictures, results, scales, settling, suite
+from eplib import attacks, chapters, checkpoints, data, pictures, results, scales, settling, suite
 from eplib.checks import InputError, check_labels, one_of
 from eplib.dynamics import settle
 from eplib.network import EPCNN
@@ -200,10 +201,12 @@ def networks():
             p for f in results.folders(scale)[1] for p in (f / "checkpoints" / scale).glob("*.json")
         ):
             try:
-                record = files.read_json(path, "checkpoint record")
+                record = json.loads(path.read_text())
                 rank = order.index(record["model"]) if record["model"] in order else len(order)
-                found.append((place, rank, record["seed"], title(record), path.with_suffix(".safetensors")))
-            except (InputError, KeyError):
+                found.append(
+                    (place, rank, int(record["seed"]), title(record), path.with_suffix(".safetensors"))
+                )
+            except (OSError, ValueError, KeyError, TypeError):
                 continue
     return {name: path for *_, name, path in sorted(found) if path.exists()}
 

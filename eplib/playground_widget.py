@@ -47,13 +47,13 @@ def _live(played, source, words, invert):
 
     def press(_):
         message.value, c["run"].disabled = _line("computing…"), True
+        words = "The run broke off; the log of this notebook says why."
         try:
-            output.value = shown(*_asked(c, networks))
-            message.value = ""
+            output.value, words = shown(*_asked(c, networks)), ""
         except InputError as error:
-            message.value = _line(f"{error}. The figure still shows what it showed before.")
+            words = f"{error}. The figure still shows what it showed before."
         finally:
-            c["run"].disabled = False
+            message.value, c["run"].disabled = _line(words), False
 
     c["run"].on_click(press)
     c["network"].observe(lambda change: _take_own(c, networks[change["new"]]), "value")
@@ -67,26 +67,29 @@ def _controls(played, source, invert, networks):
     import ipywidgets as w
 
     s, images = played.settings, _images(source)
-    net = played.checkpoint.net
     steps, order = (s.steps, s.order) if played.recurrent else (20, ORDERS[0])
     exponent = math.log10(s.beta)
-    style = {"style": {"description_width": "11em"}, "layout": {"width": "min(100%, 44em)"}}
+    style = {"style": {"description_width": "11em"}, "layout": {"width": "min(100%, 46em)"}}
+    buttons = style | {"style": style["style"] | {"button_width": "7.5em"}}
     attacks = [("none", "none"), *((f"PGD {NORMS[n]}", a) for a, n in playground.ATTACKS.items() if n)]
     low, high = min(-2, math.floor(exponent)), max(1, math.ceil(exponent))
     c = {
         "network": w.Dropdown(options=list(networks), description="network", **style),
         "image": w.Dropdown(options=images, value=images[0][1], description="image", **style),
-        "upload": w.FileUpload(accept="image/*", description="your own picture", layout={"width": "18em"}),
+        "upload": w.FileUpload(description="your own picture", tooltip="choose a file", accept="image/*"),
         "invert": w.Checkbox(invert, description="exchange light and dark of your own picture", **style),
         "steps": w.IntSlider(steps, 1, playground.STEPS, description="free steps T", **style),
-        "beta": w.FloatLogSlider(s.beta, min=low, max=high, step=0.05, description="nudging β", **style),
-        "order": w.ToggleButtons(options=ORDERS, value=order, description="order of updates", **style),
+        "beta": w.FloatLogSlider(
+            s.beta, min=low, max=high, step=0.05, readout_format=".2g", description="nudging β", **style
+        ),
+        "order": w.ToggleButtons(options=ORDERS, value=order, description="order of updates", **buttons),
         "attack": w.Dropdown(options=attacks, value=s.attack, description="attack", **style),
         "epsilon": w.FloatSlider(0, description="ε (pixels in 0 to 1)", readout_format=".3f", **style),
         "run": w.Button(description="run", button_style="primary", icon="play"),
     }
+    c["upload"].layout.width = "16em"
     _stretch(c["epsilon"], s.attack, s.epsilon)
-    _enable(c, hasattr(net, "order"))
+    _enable(c, played.recurrent)
     return c
 
 
@@ -150,4 +153,4 @@ def _stretch(slider, attack, epsilon=None):
 
 
 def _line(words):
-    return f'<p role="status">{html.escape(words)}</p>'
+    return f'<p role="status">{html.escape(words)}</p>' if words else ""

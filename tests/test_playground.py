@@ -380,6 +380,7 @@ def test_stored_networks_are_listed_by_name_and_damaged_records_left_out(out):
     folder = out / "checkpoints" / "quick"
     files.write(folder / "broken-sample-s1.json", "{")
     files.write(folder / "empty-sample-s1.json", "{}")
+    files.write(folder / "list-sample-s1.json", "[1]")
     files.write_json(folder / "gone-sample-s1.json", coloured("sample").record)  # without weights
     assert playground.networks() == before
     coloured_net = coloured("sample")
@@ -538,6 +539,17 @@ def test_the_widget_runs_what_its_controls_say(live, smoke):
     assert controls["ε (pixels in 0 to 1)"].disabled
     controls["run"].click()
     assert "it was not attacked" in shown.value
+
+
+def test_a_run_that_breaks_off_is_said_and_the_next_one_goes_on(live, monkeypatch):
+    controls, message, shown = live
+    before = shown.value
+    with monkeypatch.context() as broken:
+        broken.setattr(playground, "play", lambda *_: 1 / 0)
+        controls["run"].click()  # ipywidgets logs what a handler raises
+    assert "broke off" in message.value and shown.value == before
+    controls["run"].click()
+    assert message.value == "" and not controls["run"].disabled
 
 
 def test_the_widget_takes_the_readers_picture_and_keeps_what_it_shows_when_it_cannot(live):
