@@ -7,6 +7,7 @@ named alike.
 import json
 import math
 from dataclasses import dataclass, replace
+from itertools import chain
 from numbers import Integral, Real
 
 import torch
@@ -197,17 +198,15 @@ def networks():
     found = []
     for place, scale in enumerate(("paper", "cpu", "quick")):
         order = list(scales.scale(scale).rows)
-        for path in (
-            p for f in results.folders(scale)[1] for p in (f / "checkpoints" / scale).glob("*.json")
-        ):
+        folders = [folder / "checkpoints" / scale for folder in results.folders(scale)[1]]
+        for path in chain.from_iterable(folder.glob("*.json") for folder in folders):
             try:
                 record = json.loads(path.read_text())
                 rank = order.index(record["model"]) if record["model"] in order else len(order)
-                found.append(
-                    (place, rank, int(record["seed"]), title(record), path.with_suffix(".safetensors"))
-                )
+                key = (place, rank, int(record["seed"]), title(record))
             except (OSError, ValueError, KeyError, TypeError):
                 continue
+            found.append((*key, path.with_suffix(".safetensors")))
     return {name: path for *_, name, path in sorted(found) if path.exists()}
 
 
