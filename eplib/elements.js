@@ -45,7 +45,7 @@ function fill(root, kind, style, ...children) {
 
 // One of some names: { field, node }. chosen(place) is called with that of the name.
 function chooser(words, names, chosen) {
-  const field = control("select", { onchange: () => chosen(+field.value) });
+  const field = control("select", { "aria-label": words, onchange: () => chosen(+field.value) });
   field.append(...names.map((textContent, value) => make("option", { value, textContent })));
   return { field, node: make("label", {}, words, field) };
 }
