@@ -94,15 +94,19 @@ def _campaign(options):
 
 
 def _run(options):
-    from eplib import book
+    from eplib import batches
 
     if options.out:
         os.environ["EPLIB_OUT"] = str(Path(options.out).resolve() / "data")
     parameters = {name: _value(value) for name, value in options.parameters}
     if options.scale:
         parameters["scale"] = options.scale
-    target = Path(options.out or "_build/runs") / f"{options.slug}.ipynb"
-    return {"notebook": str(book.execute(options.slug, target, parameters))}
+    each = {name: [_value(v) for v in values] for name, *values in options.each}
+    empty = [name for name, values in each.items() if not values]
+    if empty:
+        raise InputError(f"--each {empty[0]} without a value: give one or more, such as --each seeds 11 13")
+    made = batches.run(options.slugs, parameters, each, options.out or "_build/runs")
+    return {"notebook": str(made[0])} if len(made) == 1 else {"notebooks": [str(path) for path in made]}
 
 
 def _book(_):
@@ -177,8 +181,8 @@ def _parser():
     campaign.add_argument("--scale", help="smoke, quick, cpu or paper (show: all of them; run: needed)")
     campaign.add_argument("--budget", help="for run: how long, such as 45s, 9m or 2h")
     campaign.add_argument("--retry", action="store_true", help="for run: try again what failed")
-    run = command("run", _run, "run one chapter with papermill")
-    run.add_argument("slug", help="a chapter of _toc.yml, e.g. first-attack")
+    run = command("run", _run, "run chapters with papermill")
+    run.add_argument("slugs", nargs="+", metavar="slug", help="a chapter of _toc.yml, e.g. first-attack")
     run.add_argument("--scale", help="best, smoke, quick, cpu or paper (default: the chapter's)")
     run.add_argument(
         "-p",
@@ -189,7 +193,15 @@ def _parser():
         default=[],
         help="a parameter of the chapter; repeat it for more",
     )
-    run.add_argument("--out", help="folder of the executed notebook and of all that it computes")
+    run.add_argument(
+        "--each",
+        nargs="+",
+        metavar=("NAME", "VALUE"),
+        action="append",
+        default=[],
+        help="a parameter and its values, one notebook each; repeat it for every combination",
+    )
+    run.add_argument("--out", help="folder of the executed notebooks and of all that it computes")
     command("book", _book, "execute the chapters that changed and build _build/html")
     benchmark = command(
         "benchmark", _benchmark, "time a training iteration against the autograd reference, in one run"

@@ -59,6 +59,7 @@ def execute(slug, out, parameters=None, progress=True):
             execution_timeout=TIMEOUT,
             start_timeout=120,
             log_output=False,
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],  # not that each kernel speaks over TCP
         )
     except PapermillExecutionError as error:
         partial.unlink(missing_ok=True)

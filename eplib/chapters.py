@@ -67,7 +67,7 @@ def choose(scale="best", dataset="default", seeds="all", needs=MAIN, once=None):
     are those for which everything is stored, or the scale's where there are none; or a list. Raises
     InputError for anything else.
     """
-    once, seeds = once or {}, _checked(scale, dataset, seeds)
+    once, seeds = once or {}, check(scale, dataset, seeds)
     if scale == "best":
         # pages show images too, so a scale counts only where its images can be read
         there = [s for s in LARGEST_FIRST if data.available(scales.scale(s).dataset)]
@@ -86,14 +86,12 @@ def choose(scale="best", dataset="default", seeds="all", needs=MAIN, once=None):
     return Shown(scale, dataset, tuple(seeds))
 
 
-def _checked(scale, dataset, seeds):
+def check(scale, dataset, seeds):
     """Raise InputError for a scale, data set or seeds that no chapter takes; returns the seeds, "all" or a
     tuple of integers.
     """
-    if scale != "best":
-        scales.scale(scale)
-    if dataset != "default":
-        one_of("data set", dataset, data.CLASSES)
+    one_of("scale", scale, ("best", *scales.SCALES))
+    one_of("data set", dataset, ("default", *data.CLASSES))
     if seeds == "all":
         return seeds
     given = seeds if isinstance(seeds, list | tuple) else [seeds]
@@ -161,7 +159,7 @@ def where_stored(dataset, scale="best", seeds="all", measurement="pgd-linf"):
     """The `Shown` of the largest scale at which some network of `dataset` has a stored measurement, or None:
     for a chapter that computes nothing. scale, seeds: as in `choose`.
     """
-    seeds = _checked(scale, dataset, seeds)
+    seeds = check(scale, dataset, seeds)
     for name in LARGEST_FIRST if scale == "best" else (scale,):
         every = scales.scale(name).seeds if seeds == "all" else seeds
         found = stored(Shown(name, dataset, every), measurement)

@@ -38,6 +38,12 @@ def one_of(kind, value, allowed):
     return value
 
 
+def yes_or_no(name, value):
+    """Raise InputError unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name} = {value!r}: give True or False")
+
+
 def check_images(images, shape):
     """Raise InputError unless `images` is a floating [N, *shape] tensor of finite values in [0, 1], N ≥ 1."""
     expected = "[N, " + ", ".join(map(str, shape)) + "]"
