@@ -1,16 +1,15 @@
-"""Figures and words of the page about what a scale can and cannot show, from `eplib.scale_limits`."""
+"""Figures of the page about what a scale can and cannot show, from `eplib.scale_limits`."""
 
 import textwrap
 
 import numpy as np
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 
-from eplib import attack_figures, chapters, curves, pictures, published, scales
+from eplib import attack_figures, chapters, curves, pictures, scale_orders, scales
 from eplib import scale_limits as limits
 from eplib.network_figures import spread
-from eplib.panels import POOL, PREFERRED, readable
+from eplib.panels import POOL, PREFERRED, named, readable
 from eplib.pictures import COLOURS, draw
-from eplib.sentences import table
 
 IMAGES = np.unique(np.round(np.geomspace(64, 10_000, 200)).astype(int))
 MARKED = ("quick", "cpu", "paper")
@@ -18,104 +17,53 @@ MARKS = {"PGD": "o", "suite": "s"}
 POINTS = (0.5, 1, 2, 5, 10, 20, 50)  # ticks
 LINE = 0.034  # of the height that one line of labels takes
 GREY = "#595959"
-
-
-def sizes():
-    """What differs between the scales, and the paper's own, as a table."""
-    every = list(scales.SCALES.values())
-    ep, cnn = (published.settings("cifar10", m) for m in limits.BOTH)
-    paper = every[-1].rows["ep-cnn"].recipe
-    whole = scales.TRAINED_ON + paper.validation  # nothing was held out
-    corrupted, clean = (
-        published.table(e, model="ep-cnn").images.iloc[0] for e in ("corruption", "free-step")
-    )
-
-    def of(value):
-        return [value(s) for s in every]
-
-    def images(s, name):
-        return f"{s.attacks[name]['images']:,}"
-
-    def phases(row):
-        _, free, nudged = row.recipe.phases[-1]
-        return f"{free} + 2 × {nudged} {row.order}"
-
-    lines = [
-        ("images", *of(lambda s: chapters.DATASET_NAMES[s.dataset]), chapters.DATASET_NAMES["cifar10"]),
-        (
-            "channels of the EP-CNN",
-            *of(lambda s: _joined(s.rows["ep-cnn"].channels)),
-            _joined(ep["channels"]),
-        ),
-        ("training images seen, EP-CNN", *of(lambda s: _seen(s, "ep-cnn")), f"{ep['epochs'] * whole:,}"),
-        ("training images seen, CNN", *of(lambda s: _seen(s, "cnn")), f"{cnn['epochs'] * whole:,}"),
-        (
-            "steps in training, free + nudged",
-            *of(lambda s: phases(s.rows["ep-cnn"])),
-            f"{ep['free_steps']} + 2 × {ep['nudged_steps']} {ep['order']}",
-        ),
-        ("seeds planned", *of(lambda s: len(s.seeds)), len(ep["seeds"])),
-        ("seeds stored, of EP-CNN and CNN", *of(_stored), "–"),
-        ("test images, clean accuracy", *of(lambda s: f"{s.attack.images_for('clean'):,}"), f"{clean:,}"),
-        ("test images, PGD", *of(lambda s: f"{s.attack.images:,}"), f"{ep['pgd_images']:,}"),
-        ("steps of PGD", *of(lambda s: s.attack.steps), ep["pgd_steps"]),
-        ("test images, suite", *of(lambda s: images(s, "suite-linf")), f"{ep['autoattack_images']:,}"),
-        ("test images, corruptions", *of(lambda s: images(s, "corruptions")), f"{corrupted:,}"),
-    ]
-    return table(("", *(s.name for s in every), "the paper"), lines)
-
-
-def _joined(channels):
-    return "-".join(map(str, channels))
-
-
-def _seen(scale, model):
-    return f"{scale.rows[model].recipe.images_seen:,}"
-
-
-def _stored(scale):
-    """How many seeds of EP-CNN and CNN are stored with what most pages show."""
-    if scale.name not in chapters.LARGEST_FIRST:
-        return "–"
-    return len(chapters.complete(scale.name, scale.dataset, chapters.MAIN, {})) or "none"
+OTHERS = (COLOURS["cnn"], COLOURS["twin-bptt"], COLOURS["twin-adjoint"])
+FROM_TO, LOW_HIGH = (26, 11_000), (0.4, 60)
 
 
 def detectable(shares, gaps, badge):
     """The smallest difference that can be seen against the number of images: a `Picture`.
 
-    shares: of `scale_limits.discordance`. gaps: of `scale_limits.gaps`.
+    shares: of `scale_limits.discordances`, the scale shown first. gaps: of `scale_limits.gaps`.
     """
-    middle = float(np.median(shares))
-
-    def curve(share, seeds=1):
-        found = [limits.smallest(n, share, seeds) for n in IMAGES]
-        return 100 * np.array([d if d < 1 else np.nan for d in found])  # 1: none that the share allows
+    middle = {scale: float(np.median(of)) for scale, of in shares.items()}
+    shown, *others = middle
+    colours = dict(zip(middle, (COLOURS["ep-cnn"], *OTHERS), strict=False))
+    used = {s: (s if s in middle else max(middle, key=list(scales.SCALES).index)) for s in MARKED}
+    used = {s: (of, middle[of]) for s, of in used.items()}
 
     def plot(ax):
-        ends = [curve(s) for s in (min(shares), max(shares))]
+        ends = [_curve(s) for s in (min(shares[shown]), max(shares[shown]))]
         ax.fill_between(IMAGES, *ends, color=COLOURS["ep-cnn"], alpha=0.15, linewidth=0)
-        ax.plot(IMAGES, curve(middle), color=COLOURS["ep-cnn"], linewidth=2)
-        ax.plot(IMAGES, curve(middle, limits.SEEDS), "--", color=COLOURS["ep-cnn"], linewidth=1.5)
-        _mark(ax, middle)
+        ax.plot(IMAGES, _curve(middle[shown]), color=COLOURS["ep-cnn"], linewidth=2)
+        ax.plot(IMAGES, _curve(middle[shown], limits.SEEDS), ":", color=COLOURS["ep-cnn"], linewidth=1.5)
+        for other in others:
+            ax.plot(IMAGES, _curve(middle[other]), color=colours[other], linewidth=1.5)
+        for scale in MARKED:
+            _mark(ax, scale, *used[scale], colours, scale == shown)
+        _named(ax, middle, colours)
         _lines(ax, gaps)
-        ax.set(xscale="log", yscale="log", xlim=(60, 10_500), ylim=(0.4, 60))
+        ax.set(xscale="log", yscale="log", xlim=FROM_TO, ylim=LOW_HIGH)
         ax.set(xlabel="test images", ylabel="smallest difference seen, points")
         for axis, ticks in ((ax.xaxis, (64, 128, 256, 500, 1000, 2000, 5000, 10_000)), (ax.yaxis, POINTS)):
             axis.set_major_locator(FixedLocator(ticks))
             axis.set_minor_locator(NullLocator())
             axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,g}"))
 
+    told = "; ".join(
+        f"at {s} scale {_points(limits.smallest(limits.measured_images(s)['PGD'], used[s][1]))} on"
+        f" {limits.measured_images(s)['PGD']:,} images"
+        for s in MARKED
+    )
     caption = (
         "How to read it: a published difference (grey, named on the right) can be seen where it lies above"
-        " the curve. Blue: the smallest difference in accuracy that an exact test of the same images finds in"
-        " four of five cases, at the level of 0.05, when two networks disagree on"
-        f" {middle:.0%} of the images, the median of our EP-CNN and CNN under PGD; the band, on"
-        f" {min(shares):.0%} to {max(shares):.0%}. Dashed: that each of {limits.SEEDS} seeds has to show, as"
-        " the verdicts ask. ● what PGD, ■ what the suite of attacks looks at. Of corruptions each image is"
-        f" seen many times, so somewhat smaller differences show. {badge.text}."
-    )
-    told = ", ".join(
-        f"{_points(limits.smallest(limits.measured_images(s)['PGD'], middle))} at {s} scale" for s in MARKED
+        " the curve. Curves: the smallest difference in accuracy that an exact test of the same images finds"
+        " in four of five cases, at the level of 0.05, when two networks disagree on a share of them: the"
+        f" median of EP-CNN and CNN under PGD at a scale; the band, at {shown} scale,"
+        f" {min(shares[shown]):.0%} to {max(shares[shown]):.0%}. Dotted: that each of {limits.SEEDS} seeds"
+        " has to show, as verdicts ask. ● what PGD, ■ what the suite of attacks looks at, on the curve of its"
+        " own scale or of the largest that has one. Of corruptions an image is seen many times: somewhat less"
+        f" shows. {badge.text}."
     )
     alt = (
         f"Smallest difference that PGD can show: {told}. Published differences: "
@@ -125,25 +73,48 @@ def detectable(shares, gaps, badge):
     return draw("fig-detectable", (1, 1), plot, caption, alt, width=10.4, height=5.4)
 
 
+def _curve(share, seeds=1):
+    found = [limits.smallest(n, share, seeds) for n in IMAGES]
+    return 100 * np.array([d if d < 1 else np.nan for d in found])  # 1: none that the share allows
+
+
 def _points(difference):
     return f"{100 * difference:.1f} points" if difference < 1 else "no difference"
 
 
-def _mark(ax, share):
-    for scale in MARKED:
-        for what, n in limits.measured_images(scale).items():
-            y = 100 * limits.smallest(n, share)
-            if y < 100:
-                ax.plot([n], [y], MARKS[what], color=COLOURS["ep-cnn"], markersize=7, zorder=4)
-                words = f"{scale} {y:.1f}" if what == "PGD" else f"{scale} {what} {y:.1f}"
-                place = dict(xytext=(6, 5), textcoords="offset points", fontsize=8.5)
-                ax.annotate(words, (n, y), color=COLOURS["ep-cnn-60"], **place)
+def _mark(ax, scale, of, share, colours, below):
+    """What a scale looks at, on the curve of a scale; its words below it or above."""
+    for what, n in limits.measured_images(scale).items():
+        y = 100 * limits.smallest(n, share)
+        place = dict(xytext=(-6, -11), ha="right") if below else dict(xytext=(6, 5), ha="left")
+        place = dict(xytext=(0, 9), ha="center") if n == IMAGES[-1] else place
+        if y < 100:
+            ax.plot([n], [y], MARKS[what], color=colours[of], markersize=7, zorder=4)
+            words = f"{scale} {y:.1f}" if what == "PGD" else f"{scale}, {what} {y:.1f}"
+            style = dict(textcoords="offset points", fontsize=8.5, color=readable(colours[of]))
+            style |= dict(bbox=dict(facecolor="white", alpha=0.8, edgecolor="none", pad=0.6), zorder=5)
+            ax.annotate(words, (n, y), **place, **style)
+
+
+def _named(ax, middle, colours):
+    """The curves' words, on the right of their ends."""
+    ends = {s: _curve(share)[-1] for s, share in middle.items()}
+    kept = [s for s, end in ends.items() if not np.isnan(end)]
+    heights = [_height(ends[s]) for s in kept]
+    for scale, place in zip(kept, spread(heights, LINE), strict=True):
+        words = f"{middle[scale]:.0%} disagree ({scale})"
+        named(ax, words, (IMAGES[-1], ends[scale]), (1.03, place), colours[scale], size=8.5, shrinkB=5)
+
+
+def _height(points):
+    """Where a difference lies in the panel, from 0 to 1."""
+    low, high = np.log(LOW_HIGH)
+    return (np.log(points) - low) / (high - low)
 
 
 def _lines(ax, gaps):
     """The published gaps as lines, each with its words on the right."""
-    low, high = np.log((0.4, 60))
-    heights = [(np.log(100 * g.size) - low) / (high - low) for g in gaps]
+    heights = [_height(100 * g.size) for g in gaps]
     for g, height, place in zip(gaps, heights, spread(heights, LINE), strict=True):
         ax.axhline(100 * g.size, color="#999999", linewidth=0.9, zorder=1)
         ax.annotate(
@@ -174,10 +145,12 @@ def seeds(found, badge):
                 _seeds_of(ax, s, 3 * (len(rows) - i), dashed)
             ax.axvline(0, color="#999999", linewidth=0.8, zorder=0)
             ax.set_title(title, loc="left", fontsize=10)
-            ax.set(xlim=(-reach, reach), xlabel="points from the mean", ylim=(1, 3 * len(rows) + 1))
+            ax.set(xlim=(-reach, 2.1 * reach), xlabel="points from the mean", ylim=(1.3, 3 * len(rows) + 0.7))
             places = [y for i in range(len(rows)) for y in (3 * (len(rows) - i), 3 * (len(rows) - i) - 1)]
             names = [n for s in rows for n in (f"{pictures.name(s.model)}, published", "here")]
             ax.set_yticks(places, names)
+            ticks = MaxNLocator(5, symmetric=True).tick_values(-reach, reach)
+            ax.set_xticks(ticks, [f"{t:g}" if abs(t) <= reach else "" for t in ticks])
             ax.grid(axis="y", visible=False)
 
     caption = (
@@ -191,26 +164,23 @@ def seeds(found, badge):
         for s in found
     )
     alt = f"Standard deviations over seeds. {told}."
-    return draw("fig-seeds", (1, len(what)), plot, caption, alt, width=10.4, height=3.3)
+    return draw("fig-seeds", (1, len(what)), plot, caption, alt, width=10.4, height=2.7)
 
 
 def _seeds_of(ax, s, y, dashed):
-    colour = COLOURS[s.model]
+    colour, mean = COLOURS[s.model], float(np.mean(s.ours))
     ax.plot([-100 * s.sd, 100 * s.sd], [y, y], color=colour, linewidth=3, solid_capstyle="butt")
-    ax.annotate(
-        f"±{100 * s.sd:.1f}", (100 * s.sd, y), (5, 0), textcoords="offset points", va="center", fontsize=8
-    )
-    if len(s.ours) > 1:
-        alone = 100 * s.alone
-        ax.plot(
-            [-alone, alone], [y - 1, y - 1], color="#d9d9d9", linewidth=9, solid_capstyle="butt", zorder=1
-        )
-        width = 100 * s.deviation
-        ax.plot([-width, width], [y - 1, y - 1], dashed, color=colour, linewidth=1.6)
-    away = [100 * (v - np.mean(s.ours)) for v in s.ours]
+    _beside(ax, 100 * s.sd, y, f"{s.mean:.1%} ± {100 * s.sd:.1f}")
+    away = [100 * (v - mean) for v in s.ours]
+    alone, width = (100 * float(np.nan_to_num(v)) for v in (s.alone, s.deviation))
+    ax.plot([-alone, alone], [y - 1, y - 1], color="#d9d9d9", linewidth=9, solid_capstyle="butt", zorder=1)
+    ax.plot([-width, width], [y - 1, y - 1], dashed, color=colour, linewidth=1.6)
     ax.plot(away, [y - 1] * len(away), "o", color=colour, markersize=5)
-    place = (max(*away, 100 * np.nan_to_num(s.deviation), 0), y - 1)
-    ax.annotate(f"±{_deviation(s)}", place, (7, 0), textcoords="offset points", va="center", fontsize=8)
+    _beside(ax, max(*away, alone, width), y - 1, f"{mean:.1%} ± {_deviation(s)}")
+
+
+def _beside(ax, x, y, words):
+    ax.annotate(words, (x, y), (6, 0), textcoords="offset points", va="center", fontsize=8)
 
 
 def _deviation(s):
@@ -224,7 +194,7 @@ def _range(numbers):
 
 def order(found, small, large):
     """Accuracy of the same models at two scales, a line a model: a `Picture` of [scale_orders.Order]."""
-    columns = min(len(found), 4)
+    columns = min(len(found), 3)
     lines = -(-len(found) // columns)
     models = attack_figures.ordered(dict.fromkeys(m for o in found for m in o.first))
     colours = {m: PREFERRED[m] for m in models if m in PREFERRED}
@@ -236,7 +206,7 @@ def order(found, small, large):
         every = np.ravel(axes)
         for ax, o in zip(every, found, strict=False):
             _panel(ax, o, colours)
-            ax.set_xticks([0, 1], [_words(small), _words(large)])
+            ax.set_xticks([0, 1], [_words(small), _words(large)], fontsize=8.5)
         for ax in every[len(found) :]:
             ax.set_visible(False)
 
@@ -247,12 +217,12 @@ def order(found, small, large):
         f" {small} scale and {large} scale look at different images and train different networks."
     )
     told = "; ".join(
-        f"{o.what}: τ {o.tau:.2f}, "
+        f"{o.what}: {scale_orders.in_words(o)}, "
         + ", ".join(f"{pictures.name(m)} {o.first[m][0]:.1%} and {o.second[m][0]:.1%}" for m in o.first)
         for o in found
     )
     alt = f"Accuracy of the same models at {small} and at {large} scale. {told}."
-    size = dict(width=2.9 * columns, height=3.5 * lines, sharey=False)
+    size = dict(width=3.6 * columns, height=3.4 * lines, sharey=False)
     return draw(f"fig-scales-{small}-{large}", (lines, columns), plot, caption, alt, **size)
 
 
@@ -271,11 +241,15 @@ def _panel(ax, o, colours):
     low, high = min(b[1] for both in ends for b in both), max(b[2] for both in ends for b in both)
     low, high = low - 0.05 * (high - low), high + 0.05 * (high - low)
     heights = [(both[1][0] - low) / (high - low) for both in ends]
-    names = [textwrap.fill(pictures.name(m), 17) for m in o.first]
-    gap = 0.062 * max(n.count("\n") + 1 for n in names)
-    for m, name, place in zip(o.first, names, spread(heights, gap), strict=True):
-        style = dict(xycoords="axes fraction", va="center", fontsize=7.5, color=readable(colours[m]))
-        ax.annotate(name, (1.03, place), linespacing=0.95, **style)
+    names = [textwrap.fill(pictures.name(m), 24) for m in o.first]
+    gap = 0.056 * max(n.count("\n") + 1 for n in names)
+    for m, name, both, place in zip(o.first, names, ends, spread(heights, gap), strict=True):
+        named(ax, name, (1, both[1][0]), (1.06, place), colours[m], size=8, shrinkB=3)
     ax.set(xlim=(-0.15, 1.15), ylim=(low, high))
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
-    ax.set_title(f"{o.what}\nτ {o.tau:.2f} ({o.low:.2f} to {o.high:.2f})", loc="left", fontsize=9)
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.set_title(f"{o.what}\n{scale_orders.in_words(o)}", loc="left", fontsize=9)
+
+
+def orders(compared):
+    """[`order`] of every pair of scales that share something. compared: of `scale_orders.compared`."""
+    return [order(found, *pair) for pair, (found, _) in compared.items() if found]

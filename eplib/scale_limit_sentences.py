@@ -4,10 +4,10 @@ import html
 
 import numpy as np
 
-from eplib import chapters, exactness_verdicts, model_verdicts, pictures
+from eplib import chapters, exactness_verdicts, model_verdicts, pictures, published, scales
 from eplib import scale_limits as limits
 from eplib.chapters import DATASET_NAMES
-from eplib.sentences import BEGINNING, Html, Text
+from eplib.sentences import BEGINNING, Html, Text, table, verdict_box
 from eplib.verdicts import PAPER_DATASETS, SEEDS_FOR_METHOD
 
 CHECKS = (  # (measurement of the EP-CNN, its rule, what it shows, the page)
@@ -32,6 +32,66 @@ CHECKS = (  # (measurement of the EP-CNN, its rule, what it shows, the page)
 )
 
 
+def sizes():
+    """What differs between the scales, and the paper's own, as a table."""
+    every = list(scales.SCALES.values())
+    ep, cnn = (published.settings("cifar10", m) for m in limits.BOTH)
+    paper = every[-1].rows["ep-cnn"].recipe
+    whole = scales.TRAINED_ON + paper.validation  # nothing was held out
+    corrupted, clean = (
+        published.table(e, model="ep-cnn").images.iloc[0] for e in ("corruption", "free-step")
+    )
+
+    def of(value):
+        return [value(s) for s in every]
+
+    def images(s, name):
+        return f"{s.attacks[name]['images']:,}"
+
+    def phases(row):
+        _, free, nudged = row.recipe.phases[-1]
+        return f"{free} + 2 × {nudged} {row.order}"
+
+    lines = [
+        ("images", *of(lambda s: chapters.DATASET_NAMES[s.dataset]), chapters.DATASET_NAMES["cifar10"]),
+        (
+            "channels of the EP-CNN",
+            *of(lambda s: _joined(s.rows["ep-cnn"].channels)),
+            _joined(ep["channels"]),
+        ),
+        ("training images seen, EP-CNN", *of(lambda s: _seen(s, "ep-cnn")), f"{ep['epochs'] * whole:,}"),
+        ("training images seen, CNN", *of(lambda s: _seen(s, "cnn")), f"{cnn['epochs'] * whole:,}"),
+        (
+            "steps in training, free + nudged",
+            *of(lambda s: phases(s.rows["ep-cnn"])),
+            f"{ep['free_steps']} + 2 × {ep['nudged_steps']} {ep['order']}",
+        ),
+        ("seeds planned", *of(lambda s: len(s.seeds)), len(ep["seeds"])),
+        ("seeds stored, of EP-CNN and CNN", *of(_stored), "–"),
+        ("test images, clean accuracy", *of(lambda s: f"{s.attack.images_for('clean'):,}"), f"{clean:,}"),
+        ("test images, PGD", *of(lambda s: f"{s.attack.images:,}"), f"{ep['pgd_images']:,}"),
+        ("steps of PGD", *of(lambda s: s.attack.steps), ep["pgd_steps"]),
+        ("test images, suite", *of(lambda s: images(s, "suite-linf")), f"{ep['autoattack_images']:,}"),
+        ("test images, corruptions", *of(lambda s: images(s, "corruptions")), f"{corrupted:,}"),
+    ]
+    return table(("", *(s.name for s in every), "the paper"), lines)
+
+
+def _joined(channels):
+    return "-".join(map(str, channels))
+
+
+def _seen(scale, model):
+    return f"{scale.rows[model].recipe.images_seen:,}"
+
+
+def _stored(scale):
+    """How many seeds of EP-CNN and CNN are stored with what most pages show."""
+    if scale.name not in chapters.LARGEST_FIRST:
+        return "–"
+    return len(chapters.complete(scale.name, scale.dataset, chapters.MAIN, {})) or "none"
+
+
 def visible(gaps, shares, n):
     """([Gap] that n images show, [Gap] that they do not). gaps: of `scale_limits.gaps`. shares: of
     `scale_limits.discordance`.
@@ -40,17 +100,18 @@ def visible(gaps, shares, n):
     return [g for g in gaps if g.size >= least], [g for g in gaps if g.size < least]
 
 
-def answer(shares, gaps, badge, verdict, larger):
-    """The page's one-sentence answer. verdict: of `scale_orders.predicts` from this scale to `larger`."""
+def answer(shares, gaps, badge, orders):
+    """The page's one-sentence answer. orders: of `scale_orders.compared`, the first pair of scales counts."""
     seen, hidden = visible(gaps, shares, badge.n)
+    (small, large), (_, verdict) = next(iter(orders.items()))
     order = {
-        "supported": f"its order of models holds at {larger} scale too",
-        "contradicted": f"its order of models does not hold at {larger} scale",
-        "undecided": f"whether its order of models holds at {larger} scale is undecided",
+        "supported": f"the order of models at {small} scale holds at {large} scale too",
+        "contradicted": f"the order of models at {small} scale does not hold at {large} scale",
+        "undecided": f"whether the order of models at {small} scale holds at {large} scale is undecided",
     }[verdict.networks]
     return Text(
-        f"{BEGINNING}With {badge.n} images under PGD, {badge.scale} scale shows {_least(shares, badge.n)}"
-        f" between two networks, as large as {len(seen) or 'none'} of the {len(seen) + len(hidden)} published"
+        f"{BEGINNING}With {badge.n:,} images under PGD, {badge.scale} scale shows {_least(shares, badge.n)}"
+        f" between two networks, enough for {len(seen) or 'none'} of the {len(seen) + len(hidden)} published"
         f" differences below; {order}{_nothing_about(badge)}."
     )
 
@@ -85,11 +146,12 @@ def seeds(found):
     )
 
 
-def lists(shown, shares, gaps, badge, verdict, larger):
+def lists(shown, shares, gaps, badge, orders):
     """What the scale shown can and what it cannot show, as two lists, each line by its own rule.
 
-    verdict: as of `answer`.
+    orders: as of `answer`.
     """
+    (small, large), (_, verdict) = next(iter(orders.items()))
     seen, hidden = visible(gaps, shares, badge.n)
     can = [f"{_least(shares, badge.n)} between two networks of one seed under PGD ({badge.n} images)"]
     can = can if limits.smallest(badge.n, float(np.median(shares))) < 1 else []
@@ -102,7 +164,7 @@ def lists(shown, shares, gaps, badge, verdict, larger):
         results = chapters.stored(shown, measurement, ("ep-cnn",)).get("ep-cnn")
         word = rule(results).networks if results else "not measured"
         (can if word == "supported" else cannot).append((f"{what} ({word})", page))
-    order = f"the order of models at {larger} scale ({verdict.networks})"
+    order = f"the order of models at {large} scale, from that at {small} scale ({verdict.networks})"
     (can if verdict.networks == "supported" else cannot).append(order)
     if badge.dataset not in PAPER_DATASETS:
         cannot.append("anything about CIFAR images, so no claim of the paper about them")
@@ -131,13 +193,18 @@ def _items(lines):
     return f"<ul>{''.join(f'<li>{line}</li>' for line in told)}</ul>"
 
 
-def compared(found, small, large):
-    """What was compared between two scales, in words. found: [scale_orders.Order]."""
-    if not found:
-        return Text(
-            f"**{small} and {large}**: no two models have the same measurement stored at both scales yet."
-        )
-    told = "; ".join(f"{o.what}, {len(o.first)} models" for o in found)
-    few = [o.what for o in found if not o.counts]
-    left = f" Too few models to judge by: {', '.join(few)}." if few else ""
-    return Text(f"**{small} and {large}** share {told}.{left}")
+def compared(orders):
+    """What could be compared between scales, in words."""
+    told = []
+    for (small, large), (found, _) in orders.items():
+        what = "; ".join(f"{o.what}, {len(o.first)} models" for o in found)
+        few = [o.what for o in found if not o.counts]
+        left = f"; too few models to judge by: {', '.join(few)}" if few else ""
+        told.append(f"- {small} and {large}: {what or 'no two models have the same measurement yet'}{left}")
+    return Text("**Stored at two scales**, of the same models:\n\n" + "\n".join(told))
+
+
+def boxes(orders):
+    """The verdicts of pairs of scales that share something, or the first where none does, as boxes."""
+    kept = [verdict for found, verdict in orders.values() if found]
+    return [verdict_box(v) for v in kept or [next(iter(orders.values()))[1]]]

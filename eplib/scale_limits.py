@@ -72,6 +72,18 @@ def discordance(attacked):
     return shares
 
 
+def discordances(shown, attacked):
+    """{scale: `discordance`} of the scale shown, and of the others for which both models are stored."""
+    found = {shown.scale: discordance(attacked)}
+    for scale in (s for s in reversed(chapters.LARGEST_FIRST) if s != shown.scale):
+        size = scales.scale(scale)
+        there = chapters.Shown(scale, size.dataset, size.seeds)
+        stored = {n: chapters.stored(there, f"pgd-{n}", BOTH) for n in NORMS}
+        if all(set(of) == set(BOTH) for of in stored.values()):
+            found[scale] = discordance(stored)
+    return found
+
+
 def smallest(n, share, seeds=1):
     """The smallest difference that n images show with a power of 0.8 where two networks disagree on a share
     of them (`statistics.detectable`); with more seeds, that every one of them shows, by the rule of the

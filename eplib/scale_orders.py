@@ -51,29 +51,30 @@ def orders(small, large):
     more have.
     """
     tables, epsilons = {}, targets()
-    for what in ORDERED:
-        both = [_at(scale, what, epsilons) for scale in (small, large)]
-        models = [m for m in both[0] if m in both[1]]
-        if len(models) > 1:
-            tables[what] = [{m: of[m] for m in models} for of in both]
+    for measurement in dict.fromkeys(ORDERED.values()):
+        # the larger scale has fewer networks: only these are looked for at the other
+        second = _stored(large, measurement)
+        first = _stored(small, measurement, list(second)) if second else {}
+        models = [m for m in first if m in second]
+        for what in (w for w, m in ORDERED.items() if m == measurement and len(models) > 1):
+            tables[what] = [_table({m: of[m] for m in models}, what, epsilons) for of in (first, second)]
     together = sum(len(first) >= scores.NETWORKS for first, _ in tables.values())
     return [order(what, *both, max(together, 1)) for what, both in tables.items()]
 
 
-def _at(scale, what, epsilons):
-    """{model: float [n]}: how far each image is right, the mean over stored seeds, on the images that all
-    models share.
-    """
+def _stored(scale, measurement, models=None):
+    """{model: [Result]} at a scale; of corruptions, those that looked at the same corrupted images."""
     size = scales.scale(scale)
-    found = chapters.stored(chapters.Shown(scale, size.dataset, size.seeds), ORDERED[what])
-    if ORDERED[what].startswith("corruptions") and "ep-cnn" in found:
-        found = scores.of_one_source(found)
+    found = chapters.stored(chapters.Shown(scale, size.dataset, size.seeds), measurement, models)
+    corrupted = measurement.startswith("corruptions") and "ep-cnn" in found
+    return scores.of_one_source(found) if corrupted else found
+
+
+def _table(found, what, epsilons):
+    """{model: float [n]}: how far each image is right, the mean over seeds, on the images that all share."""
     every = [(m, r) for m, results in found.items() for r in results]
-    if not every:
-        return {}
-    places = black_box.common([r for _, r in every])[1]
     right = {}
-    for (model, result), at in zip(every, places, strict=True):
+    for (model, result), at in zip(every, black_box.common([r for _, r in every])[1], strict=True):
         right.setdefault(model, []).append(_right(result, what, epsilons)[at])
     return {m: np.mean(r, 0) for m, r in right.items()}
 
@@ -126,6 +127,18 @@ def _pairs(models):
     return np.triu_indices(len(models), 1)
 
 
+def compared(scale):
+    """{(small, large): ([Order], Verdict)} of every two scales of `SCALES`, first the one that says most
+    about a scale: with the next larger one.
+    """
+    found = {}
+    for small, large in sorted(SCALES, key=lambda pair: pair[0] != scale):
+        own, size = orders(small, large), scales.scale(large)
+        results = chapters.stored(chapters.Shown(large, size.dataset, size.seeds), "pgd-linf", ("ep-cnn",))
+        found[small, large] = own, predicts(own, small, large, results.get("ep-cnn", []))
+    return found
+
+
 def predicts(found, small, large, results):
     """Does the order of models at one scale predict that at another? A `Verdict` from [Order].
 
@@ -165,4 +178,9 @@ def predicts(found, small, large, results):
 def _told(o):
     pairs = " and ".join(f"{pictures.name(a)} with {pictures.name(b)}" for a, b in o.turned)
     places = f", in every resample {pairs} change places" if pairs else ""
-    return f"{o.what}, {len(o.first)} models, τ {o.tau:.2f} ({o.low:.2f} to {o.high:.2f}{places})"
+    return f"{o.what}, {len(o.first)} models, {in_words(o)}{places}"
+
+
+def in_words(o):
+    """τ of an `Order` and its range."""
+    return f"τ {o.tau:.2f} ({o.low:.2f} to {o.high:.2f})".replace("-", "−")

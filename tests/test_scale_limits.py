@@ -84,6 +84,17 @@ def test_discordance_is_the_share_of_images_that_one_alone_gets_right():
         limits.discordance({"linf": {"ep-cnn": [attacked(first)], "cnn": [attacked(second, seed=5)]}})
 
 
+def test_shares_of_other_scales_are_those_of_what_is_stored_there(monkeypatch):
+    given = pgd((11,))
+
+    def stored(shown, measurement, models):
+        return given[measurement[4:]] if shown.scale == "cpu" else {"cnn": [1]}
+
+    monkeypatch.setattr(chapters, "stored", stored)
+    found = limits.discordances(Shown("quick", "sample", (11, 13, 17)), pgd())
+    assert found == {"quick": limits.discordance(pgd()), "cpu": limits.discordance(given)}
+
+
 def test_published_gaps_are_those_of_the_published_curves():
     found = GAPS
     assert [g.size for g in found] == sorted((g.size for g in found), reverse=True)
@@ -196,7 +207,7 @@ def test_the_order_is_judged_by_the_range_of_tau_where_there_are_enough_models(f
     assert verdict.sentence.startswith(f"For these networks: {word}.")
     for o in found:
         if o.counts:
-            assert f"τ {o.tau:.2f} ({o.low:.2f} to {o.high:.2f}" in verdict.sentence
+            assert scale_orders.in_words(o) in verdict.sentence
             assert ("CNN with EP-CNN change places" in verdict.sentence) == any(x.turned for x in found)
 
 
@@ -213,7 +224,7 @@ def test_five_seeds_at_the_larger_scale_speak_about_the_method():
 
 
 def test_orders_are_of_the_models_that_both_scales_have(monkeypatch):
-    def stored(shown, measurement):
+    def stored(shown, measurement, models=None):
         n = 100 if shown.scale == "quick" else 200
         if measurement == "corruptions":
             two = {m: [corrupted(m, 0.6 - 0.2 * i)] for i, m in enumerate(("ep-cnn", "cnn"))}
@@ -221,7 +232,8 @@ def test_orders_are_of_the_models_that_both_scales_have(monkeypatch):
         if measurement != "pgd-linf":
             return {}
         table = ladder(0.15, n, MODELS if shown.scale == "cpu" else (*MODELS, "swin"))
-        return {m: [attacked(v.astype(bool)) for _ in range(2)] for m, v in table.items()}
+        kept = [m for m in table if models is None or m in models]
+        return {m: [attacked(table[m].astype(bool)) for _ in range(2)] for m in kept}
 
     monkeypatch.setattr(chapters, "stored", stored)
     found = {o.what: o for o in scale_orders.orders("quick", "cpu")}
@@ -230,12 +242,12 @@ def test_orders_are_of_the_models_that_both_scales_have(monkeypatch):
     assert found["ℓ∞ PGD"].tau == 1 and found["no attack"].tau == 0  # all are right: equal
     corruption = found["corruptions"]
     assert list(corruption.first) == ["ep-cnn", "cnn"] and corruption.first["cnn"][0] == pytest.approx(0.4)
-    monkeypatch.setattr(chapters, "stored", lambda shown, measurement: {})
+    monkeypatch.setattr(chapters, "stored", lambda *a: {})
     assert scale_orders.orders("quick", "paper") == []
 
 
 def test_the_table_of_sizes_has_those_of_the_scales_and_the_papers():
-    page = scale_limit_figures.sizes()
+    page = scale_limit_sentences.sizes()
     rows = {
         re.search("<th>(.*?)</th>", line)[1]: re.findall("<td>(.*?)</td>", line)
         for line in re.findall("<tr>.*?</tr>", page)
@@ -259,10 +271,11 @@ def test_the_table_of_sizes_has_those_of_the_scales_and_the_papers():
 
 
 SHARES = [0.3, 0.4, 0.5]
+EVERY = {"quick": SHARES, "cpu": [0.6]}
 SPREADS = limits.spreads(pgd())
 ORDERS = [scale_orders.order(w, ladder(0.1), turned(ladder(0.1, seed=1))) for w in ("no attack", "ℓ∞ PGD")]
 PICTURES = {
-    "fig-detectable": lambda: scale_limit_figures.detectable(SHARES, GAPS, BADGE),
+    "fig-detectable": lambda: scale_limit_figures.detectable(EVERY, GAPS, BADGE),
     "fig-seeds": lambda: scale_limit_figures.seeds(SPREADS, BADGE),
     "fig-scales-quick-cpu": lambda: scale_limit_figures.order(ORDERS, "quick", "cpu"),
 }
@@ -283,13 +296,14 @@ def test_picture_shows_itself_with_a_text_for_those_who_cannot_see_it(drawn):
 
 def test_the_figure_of_differences_marks_every_scale_and_names_every_gap(monkeypatch):
     monkeypatch.setattr(scale_limit_figures, "draw", axes_only)
-    (ax,) = scale_limit_figures.detectable(SHARES, GAPS, BADGE)
+    (ax,) = scale_limit_figures.detectable(EVERY, GAPS, BADGE)
     texts = [t.get_text() for t in ax.texts]
-    for scale in ("quick", "cpu", "paper"):
+    for scale, share in (("quick", 0.4), ("cpu", 0.6), ("paper", 0.6)):  # of the largest scale that has one
         n = limits.measured_images(scale)["PGD"]
-        assert f"{scale} {100 * detectable(n, 0.4):.1f}" in texts
+        assert f"{scale} {100 * detectable(n, share):.1f}" in texts
     for gap in GAPS:
         assert f"{100 * gap.size:.1f}  {gap.words}, {gap.under}" in texts
+    assert {"40% disagree (quick)", "60% disagree (cpu)"} <= set(texts)
     curve = ax.lines[0].get_ydata()
     assert curve[-1] == pytest.approx(100 * detectable(10_000, 0.4))
     heights = [t.xyann[1] for t in ax.texts if "−" in t.get_text()]
@@ -298,12 +312,12 @@ def test_the_figure_of_differences_marks_every_scale_and_names_every_gap(monkeyp
 
 def test_differences_that_so_few_images_never_show_are_left_out(monkeypatch):
     monkeypatch.setattr(scale_limit_figures, "draw", axes_only)
-    (ax,) = scale_limit_figures.detectable([0.0, 0.01, 0.02], GAPS, BADGE)
+    (ax,) = scale_limit_figures.detectable({"quick": [0.0, 0.01, 0.02]}, GAPS, BADGE)
     assert np.isnan(ax.lines[0].get_ydata()[0]) and not np.isnan(ax.lines[0].get_ydata()[-1])
     assert not any(t.get_text().startswith("quick") for t in ax.texts)
     monkeypatch.setattr(scale_limit_figures, "draw", words_only)
-    picture = scale_limit_figures.detectable([0.0, 0.0], GAPS, BADGE)
-    assert "no difference at quick scale" in picture.alt and "nan" not in picture.alt
+    picture = scale_limit_figures.detectable({"quick": [0.0, 0.0]}, GAPS, BADGE)
+    assert "at quick scale no difference" in picture.alt and "nan" not in picture.alt
 
 
 def test_seeds_are_dots_around_their_mean(monkeypatch):
@@ -323,35 +337,40 @@ def test_seeds_are_dots_around_their_mean(monkeypatch):
 def test_a_line_a_model_from_scale_to_scale(monkeypatch):
     monkeypatch.setattr(scale_limit_figures, "draw", axes_only)
     ax = scale_limit_figures.order(ORDERS, "quick", "cpu").ravel()[0]
-    assert len(ax.texts) == 5 and "τ -1.00" in ax.get_title("left")
+    assert len(ax.texts) == 5 and "τ −1.00" in ax.get_title("left")
     assert [t.get_text().split("\n")[0] for t in ax.get_xticklabels()] == ["quick", "cpu"]
-    many = [replace(ORDERS[0], what=f"{i}") for i in range(6)]
+    many = [replace(ORDERS[0], what=f"{i}") for i in range(5)]
     shown = [a.get_visible() for a in scale_limit_figures.order(many, "quick", "cpu").ravel()]
-    assert shown == [True] * 6 + [False] * 2
+    assert shown == [True] * 5 + [False]
 
 
 def verdict(word):
-    return Verdict(word, "undecided", "", "")
+    return Verdict(word, "undecided", f"For these networks: {word}.", "")
+
+
+def orders(word):
+    """As of `scale_orders.compared`: the first pair has an order and this word."""
+    return {("quick", "cpu"): (ORDERS, verdict(word)), ("quick", "paper"): ([], verdict("undecided"))}
 
 
 @pytest.mark.parametrize("word, said", [("supported", "holds"), ("contradicted", "does not hold")])
 def test_the_answer_says_what_is_seen_and_what_not(word, said):
-    answer = scale_limit_sentences.answer(SHARES, GAPS, BADGE, verdict(word), "cpu")
+    answer = scale_limit_sentences.answer(SHARES, GAPS, BADGE, orders(word))
     least = limits.smallest(128, 0.4)
     count = sum(g.size >= least for g in GAPS)
     assert answer.startswith(
         "**In one sentence.** With 128 images under PGD, quick scale shows differences of"
     )
     assert (
-        f"{100 * least:.0f} points and more" in answer
-        and f"as large as {count} of the 10 published" in answer
+        f"{100 * least:.0f} points and more" in answer and f"enough for {count} of the 10 published" in answer
     )
-    assert f"its order of models {said} at cpu scale" in answer and "nothing about CIFAR images" in answer
+    assert (
+        f"the order of models at quick scale {said} at cpu scale" in answer
+        and "nothing about CIFAR images" in answer
+    )
     cifar = replace(BADGE, dataset="cifar10", scale="cpu")
-    assert "nothing about CIFAR" not in scale_limit_sentences.answer(
-        SHARES, GAPS, cifar, verdict(word), "paper"
-    )
-    assert "shows no difference" in scale_limit_sentences.answer([0.0], GAPS, BADGE, verdict(word), "cpu")
+    assert "nothing about CIFAR" not in scale_limit_sentences.answer(SHARES, GAPS, cifar, orders(word))
+    assert "shows no difference" in scale_limit_sentences.answer([0.0], GAPS, BADGE, orders(word))
 
 
 def lists(monkeypatch, badge=BADGE, word="supported", order="undecided", shares=SHARES, found=True):
@@ -361,7 +380,7 @@ def lists(monkeypatch, badge=BADGE, word="supported", order="undecided", shares=
     monkeypatch.setattr(scale_limit_sentences, "CHECKS", checks)
     monkeypatch.setattr(chapters, "stored", lambda *a: {"ep-cnn": ["a result"]} if found else {})
     shown = Shown(badge.scale, badge.dataset, badge.seeds)
-    page = scale_limit_sentences.lists(shown, shares, GAPS, badge, verdict(order), "cpu")
+    page = scale_limit_sentences.lists(shown, shares, GAPS, badge, orders(order))
     return page.split("It cannot show")
 
 
@@ -370,10 +389,10 @@ def test_every_line_of_the_lists_follows_its_rule(monkeypatch):
     least = limits.smallest(128, 0.4)
     for gap in GAPS:
         assert f"{gap.words}, {gap.under} (" in (can if gap.size >= least else cannot)
-    assert can.count(".html") == 3 and "the order of models at cpu scale (undecided)" in cannot
+    assert can.count(".html") == 3 and "models at cpu scale, from that at quick scale (undecided)" in cannot
     assert "CIFAR images" in cannot and "3 of the 5 seeds" in cannot
     can, cannot = lists(monkeypatch, word="contradicted", order="supported")
-    assert cannot.count(".html") == 3 and "the order of models at cpu scale (supported)" in can
+    assert cannot.count(".html") == 3 and "models at cpu scale, from that at quick scale (supported)" in can
     can, cannot = lists(monkeypatch, found=False)
     assert cannot.count("(not measured)") == 3
     large = Badge("cifar10", "paper", 10_000, (11, 13, 17, 19, 31))
@@ -393,7 +412,30 @@ def test_the_spread_over_seeds_in_words():
     assert "no spread" in scale_limit_sentences.seeds(limits.spreads(pgd((11,))))
 
 
-def test_what_two_scales_share_is_named():
-    assert "no two models" in scale_limit_sentences.compared([], "quick", "paper")
-    said = scale_limit_sentences.compared([fake(0, 1), fake(0, 1, 4, "ℓ2 PGD")], "quick", "cpu")
-    assert "no attack, 5 models; ℓ2 PGD, 4 models" in said and "Too few models to judge by: ℓ2 PGD" in said
+def test_what_two_scales_share_is_named_and_judged():
+    given = orders("supported") | {
+        ("cpu", "paper"): ([fake(0, 1), fake(0, 1, 4, "ℓ2 PGD")], verdict("contradicted"))
+    }
+    said = scale_limit_sentences.compared(given)
+    assert "- quick and cpu: no attack, 5 models; ℓ∞ PGD, 5 models\n" in said
+    assert "- quick and paper: no two models" in said and "to judge by: ℓ2 PGD" in said
+    first, second = scale_limit_sentences.boxes(given)
+    assert "supported" in first and "contradicted" in second
+    (alone,) = scale_limit_sentences.boxes({("quick", "cpu"): ([], verdict("undecided"))})
+    assert "undecided" in alone
+    assert [p.label for p in scale_limit_figures.orders(orders("supported"))] == ["fig-scales-quick-cpu"]
+
+
+def test_scales_are_compared_with_what_is_stored_beginning_with_the_one_shown(monkeypatch):
+    asked = []
+
+    def stored(shown, measurement, models=None):
+        asked.append((shown.scale, measurement))
+        return {}
+
+    monkeypatch.setattr(chapters, "stored", stored)
+    assert list(scale_orders.compared("cpu"))[0] == ("cpu", "paper")
+    found = scale_orders.compared("smoke")
+    assert list(found) == [("quick", "cpu"), ("quick", "paper"), ("cpu", "paper")]
+    assert all(v.networks == "undecided" and own == [] for own, v in found.values())
+    assert "smoke" not in dict(asked)
