@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from eplib import files, pages, readme
+from eplib import files, online, pages, readme
 from eplib.checks import InputError, one_of
 
 CHAPTERS = files.ROOT / "book"
@@ -90,6 +90,7 @@ def build(progress=True):
     if built.returncode or not page.exists():
         raise RuntimeError(f"jupyter-book ended with status {built.returncode}: its messages are above")
     _copy_data(page.parent)
+    online.write_for_colab([CHAPTERS / f"{slug}.ipynb" for slug in slugs()], page.parent / "colab")
     return checked(page, stage / "book")
 
 
