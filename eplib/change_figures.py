@@ -3,7 +3,7 @@
 """
 
 import html
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
@@ -25,13 +25,13 @@ def answer(entries):
     words = [(a, b) for a, b in again if (a.networks, a.method) != (b.networks, b.method)]
     turned = flips(entries, "networks")[0]
     total = len(latest(entries))
-    last = f"; the last change was on {words[-1][1].time[:10]}" if words else ""
+    last = f" (the last time on {words[-1][1].time[:10]})" if words else ""
     return Text(
         f"{BEGINNING}From {entries[0].time[:10]} to {entries[-1].time[:10]}, {_times(total, 'verdict')}"
-        f" {'was' if total == 1 else 'were'} given for the first time; since then a word changed"
-        f" {_times(len(words), 'time')} and {len(turned) or 'none'} turned into"
-        f" its opposite, while {_times(len(again) - len(words), 'time')} only the images or seeds behind it"
-        f" did{last}."
+        f" {'was' if total == 1 else 'were'} given for the first time; since then words changed"
+        f" {_times(len(words), 'time')}{last}, {len(turned) or 'none'} of the verdicts turned into"
+        f" {'its' if len(turned) == 1 else 'their'} opposite, and {_times(len(again) - len(words), 'time')}"
+        " the images or seeds changed and the words did not."
     )
 
 
@@ -76,25 +76,28 @@ def _line(before, after):
     name = html.escape(titled(after.claim, after.label))
     name = f'<a href="{chapter}.html">{name}</a>' if chapter else name
     where = f"{after.scale}, {chapters.DATASET_NAMES[after.dataset]}"
-    words = (_change(before, after, field) for field in ("networks", "method"))
+    networks = _change(before.networks if before else ABSENT, after.networks)
+    words = (networks, _change(before.method if before else after.method, after.method))
     cells = "".join(f"<td>{c}</td>" for c in (name, where, *words, html.escape(why(before, after))))
-    return f'<tr><th scope="row">{after.time}</th>{cells}</tr>'
+    return f'<tr><th scope="row" style="white-space:nowrap">{after.time}</th>{cells}</tr>'
 
 
-def _change(before, after, field):
-    new_word, old = getattr(after, field), getattr(before, field) if before else ABSENT
-    marked = f'<strong style="color:{COLOURS.get(new_word, COLOURS["undecided"])}">{new_word}</strong>'
-    return new_word if new_word == old else f"{old} → {marked}"
+def _change(old, new):
+    marked = f'<strong style="color:{COLOURS.get(new, COLOURS["undecided"])}">{new}</strong>'
+    return new if new == old else f"{old} → {marked}"
 
 
 def figure(label, entries):
     """How many claims had which word, over time, a panel for each scale with results: a `Picture`."""
     found = {s: counts(entries, s) for s in SCALES if any(e.scale == s for e in entries)}
-    ends = [datetime.strptime(e.time, MINUTE) for e in (entries[0], entries[-1])]
+    first, last = (datetime.strptime(e.time, MINUTE) for e in (entries[0], entries[-1]))
+    ends = first, last + (last - first) / 20 + timedelta(minutes=1)  # the last change is seen too
+
+    top = 1 + max(max(words.values()) for along in found.values() for _, words in along)
 
     def plot(axes):
         for ax, (scale, along) in zip(np.atleast_1d(axes), found.items(), strict=True):
-            _panel(ax, scale, along, ends)
+            _panel(ax, scale, along, ends, top)
         np.atleast_1d(axes)[0].set_ylabel("claims")
 
     caption = (
@@ -111,16 +114,15 @@ def figure(label, entries):
     return draw(label, (1, len(found)), plot, caption, alt, **size)
 
 
-def _panel(ax, scale, along, ends):
+def _panel(ax, scale, along, ends, top):
     x = [*(datetime.strptime(t, MINUTE) for t, _ in along), ends[1]]
     last = along[-1][1]
     words = [w for w in last if any(c[w] for _, c in along)]
-    top = max(max(c.values()) for _, c in along) + 1
     places = spread([last[w] / top for w in words], 0.07)
-    for word, place in zip(words, places, strict=True):
+    for i, (word, place) in enumerate(zip(words, places, strict=True)):
         y = [*(c[word] for _, c in along), last[word]]
         colour = COLOURS.get(word, "#6f6f6f")
-        ax.step(x, y, LINES[word], where="post", color=colour, linewidth=2)
+        ax.step(x, y, LINES[word], where="post", color=colour, linewidth=4 - 0.8 * i)
         ax.annotate(
             f"{word} {last[word]}",
             (1.02, place),
@@ -129,8 +131,9 @@ def _panel(ax, scale, along, ends):
             color=colour,
             fontsize=9,
         )
-    ax.xaxis.set_major_locator(AutoDateLocator(maxticks=6))
-    ax.xaxis.set_major_formatter(ConciseDateFormatter(ax.xaxis.get_major_locator()))
+    ticks = AutoDateLocator()
+    ax.xaxis.set_major_locator(ticks)
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(ticks))
     dataset = chapters.DATASET_NAMES[size_of(scale).dataset]
     ax.set_title(f"{scale} scale, {dataset}", loc="left", fontsize=10)
     ax.set(xlim=ends, ylim=(0, top))
