@@ -119,9 +119,19 @@ def _benchmark(options):
     from eplib import benchmark, costs, files, gpu_report, variants
     from eplib.checks import one_of
 
+    def explorer_speed():
+        from eplib import explorer_speed  # with all that pages need, which a machine that only measures lacks
+
+        return explorer_speed.report()
+
     if options.gpu_report:
         return gpu_report.write(options.gpu_report)
-    runs = {**benchmark.BENCHMARKS, "cost": costs.report, "variants": lambda: variants.compare(options.out)}
+    runs = {
+        **benchmark.BENCHMARKS,
+        "cost": costs.report,
+        "explorers": explorer_speed,
+        "variants": lambda: variants.compare(options.out),
+    }
     report = runs[one_of("benchmark", options.name, runs)]()
     if options.out:
         files.write_json(Path(options.out) / f"{options.name}.json", report)
@@ -210,7 +220,7 @@ def _parser():
         "name",
         nargs="?",
         default="training-iteration",
-        help="training-iteration (the default), input-gradient, cost, corruptions, variants (of"
+        help="training-iteration (the default), input-gradient, cost, corruptions, explorers, variants (of"
         " recipes), or book: make book in a fresh clone",
     )
     benchmark.add_argument("--gpu-report", metavar="DIR", help="run the GPU's tests and all timings into DIR")

@@ -15,7 +15,7 @@ PLANES = {
     "images": ("three images", "The second image is to the right, the third above.", 3),
     "attack": ("an attack", "To the right the change of ℓ2 PGD, upwards a random change.", 1),
 }
-LIVE_SIDE = 48  # cells of a plane that is computed while somebody waits
+LIVE_SIDE = 24  # cells of a plane that is computed while somebody waits: some seconds on a processor
 LARGEST = 900_000  # bytes of planes in a page: as many images are shown as they allow
 
 
