@@ -1,4 +1,4 @@
-"""Where the book can be opened online: one setting, `repository` in _config.yml, empty until there is a public
+"""Where the book can be opened online: one setting, `repository` in _config.yml, empty until there is an
 address. Without it no page has a button that leads nowhere.
 """
 

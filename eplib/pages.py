@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 LARGEST = 6e6  # bytes of a page
+THEME = "_static"  # folder of what the theme brings, templates among it
 ADDRESSES = {"a": "href", "link": "href", "img": "src", "script": "src", "iframe": "src", "source": "src"}
 
 
@@ -34,7 +35,8 @@ def problems(html, notebooks):
     """What is wrong, a line each, with the pages in the folder `html` and the executed chapters in the folder
     `notebooks`.
     """
-    pages = {path: _Page(path.read_text()) for path in sorted(Path(html).rglob("*.html"))}
+    every = sorted(Path(html).rglob("*.html"))
+    pages = {p: _Page(p.read_text()) for p in every if THEME not in p.parts}
     found = []
     for path, page in pages.items():
         name, size = path.relative_to(html), path.stat().st_size

@@ -22,6 +22,7 @@ def site(tmp_path):
     )
     files.write(html / "book" / "x.png", b"png")
     files.write(html / "data" / "né.json", "{}")
+    files.write(html / "_static" / "template.html", '<link href="{{ path }}">')  # the theme's, no page
     write(chapters / "a.ipynb", ("1 + 1", 1, []))
     return html, chapters
 
