@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from eplib import files, online, pages, readme
+from eplib import changes, files, online, pages, readme
 from eplib.checks import InputError, one_of
 
 CHAPTERS = files.ROOT / "book"
@@ -74,6 +74,7 @@ def build(progress=True):
     """Execute what changed and build the book; returns the path of its first page."""
     stage, state_file = files.ROOT / "_build" / "src", files.ROOT / "_build" / "executed.json"
     readme.update()
+    changes.update()
     _stage(stage)
     _execute_changed(stage / "book", state_file, progress)
     print("building pages", flush=True)

@@ -15,7 +15,6 @@ from eplib.checks import InputError, one_of
 from eplib.claims import WORDS
 from eplib.verdicts import Verdict
 
-STORED = files.ROOT / "data" / "changes.json"
 SCALES = ("quick", "cpu", "paper")  # whose results are kept
 ABSENT = "not measured"
 DECIDED = ("supported", "contradicted")
@@ -50,7 +49,12 @@ class Entry:
         return self.dataset, self.n, self.seeds, self.networks, self.method
 
 
-def read(path=STORED):
+def stored():
+    """The path of the project's log."""
+    return files.ROOT / "data" / "changes.json"
+
+
+def read(path):
     """[Entry] of the log, the oldest first. Raises InputError where it is missing or
     damaged: a log that is lost is not begun anew.
     """
@@ -70,12 +74,12 @@ def read(path=STORED):
     return entries
 
 
-def update(path=STORED):
+def update():
     """Add to the log what stored results say by now and did not before; returns the entries added. Nothing is
     judged where neither they nor the rules have changed since, and results kept outside of the project
     (EPLIB_OUT) are none of its history.
     """
-    state = files.ROOT / "_build" / "judged.json"
+    path, state = stored(), files.ROOT / "_build" / "judged.json"
     if os.environ.get("EPLIB_OUT"):
         return []
     with files.alone(path):

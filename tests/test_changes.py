@@ -82,14 +82,14 @@ def test_update_adds_keeps_what_was_there_and_does_nothing_twice(log, monkeypatc
         return [at(2, n=128), at(1, label="CNN")]
 
     monkeypatch.setattr(changes, "present", present)
-    added = changes.update(log)
+    added = changes.update()
     assert [e.label for e in added] == ["CNN", "ℓ2 PGD"]
     assert changes.read(log) == [entry(), *added]
     before = log.read_bytes()
-    assert changes.update(log) == [] and len(judged) == 1  # nothing changed: not judged again
+    assert changes.update() == [] and len(judged) == 1  # nothing changed: not judged again
     result = files.ROOT / "data" / "results" / "quick" / "sample" / "pgd-l2" / "cnn-s11-0.json"
     files.write_json(result, {})
-    assert changes.update(log) == [] and len(judged) == 2  # judged, and the same
+    assert changes.update() == [] and len(judged) == 2  # judged, and the same
     assert log.read_bytes() == before
     assert [p.name for p in log.parent.iterdir() if p.is_file()] == ["changes.json"]  # no half file left
 
@@ -97,21 +97,21 @@ def test_update_adds_keeps_what_was_there_and_does_nothing_twice(log, monkeypatc
 def test_update_sorts_what_it_adds_among_other_scales_by_time(log, monkeypatch):
     files.write_json(log, {"entries": [asdict(at(5))]})
     monkeypatch.setattr(changes, "present", lambda: [at(5), at(3, scale="cpu")])
-    changes.update(log)
+    changes.update()
     assert [e.scale for e in changes.read(log)] == ["cpu", "quick"]
 
 
 def test_results_kept_elsewhere_are_none_of_the_history(log, monkeypatch):
     monkeypatch.setattr(changes, "present", lambda: 1 / 0)
     monkeypatch.setenv("EPLIB_OUT", "elsewhere")
-    assert changes.update(log) == []
+    assert changes.update() == []
 
 
 def test_what_fails_while_judging_leaves_the_log_as_it_was(log, monkeypatch):
     before = log.read_bytes()
     monkeypatch.setattr(changes, "present", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        changes.update(log)
+        changes.update()
     assert log.read_bytes() == before
 
 
@@ -134,7 +134,7 @@ def test_a_damaged_or_lost_log_is_refused_in_one_sentence_and_not_begun_anew(log
     monkeypatch.setattr(changes, "present", lambda: [])
     log.write_text(content) if content else log.unlink()
     with pytest.raises(InputError, match="change log") as refused:
-        changes.update(log)
+        changes.update()
     assert "\n" not in str(refused.value)
     assert log.read_text() == content if content else not log.exists()
 
@@ -323,8 +323,20 @@ def test_the_figure_has_a_line_for_every_word_and_a_panel_for_every_scale(monkey
 
 
 def test_the_stored_log_can_be_read_and_names_claims_of_the_book():
-    entries = changes.read()
+    entries = changes.read(changes.stored())
     assert [e.time for e in entries] == sorted(e.time for e in entries) and entries
     for before, after in changes.steps(entries):
         assert before is None or before.says != after.says
     assert {e.claim for e in entries} <= {c.words for c in claims.CLAIMS}
+
+
+def test_what_is_recorded_is_what_the_page_of_claims_says_at_that_scale():
+    claim = next(c for c in claims.CLAIMS if c.chapter == "equilibrium")
+    (judged,) = claims.judged("quick", claims=[claim])
+    found = changes.present([claim], ("quick",))
+    assert {(e.label, e.networks, e.method) for e in found} == {
+        (who, v.networks, v.method) for who, v in judged.verdicts.items()
+    }
+    badge = judged.badge
+    assert {(e.dataset, e.n, e.seeds) for e in found} == {(badge.dataset, badge.n, badge.seeds)}
+    assert all(e.time > "2026-11-23" for e in found)
