@@ -66,7 +66,7 @@ def table(entries):
 
     older = f"<details><summary>{len(lines) - SHOWN} older entries</summary>{part(lines[SHOWN:])}</details>"
     return Html(
-        '<div class="eplib-table" style="overflow-x:auto;font-size:.9em">'
+        '<div class="eplib-table" tabindex="0" style="overflow-x:auto;font-size:.9em">'
         f"{part(lines[:SHOWN])}{older if len(lines) > SHOWN else ''}</div>"
     )
 

@@ -5,7 +5,7 @@ import html
 from eplib import published
 from eplib.chapters import DATASET_NAMES
 from eplib.pictures import draw
-from eplib.sentences import COLOURS, Html
+from eplib.sentences import COLOURS, scrolling
 
 MARKS = {"supported": "^", "contradicted": "v", "undecided": "o"}
 COLUMNS = ("for these networks", "for the method")
@@ -53,7 +53,4 @@ def of_the_paper():
         for f in published.figures().itertuples()
     )
     head = "".join(f'<th scope="col">{h}</th>' for h in ("figure", "images", "what it shows", "redrawn in"))
-    return Html(
-        '<div class="eplib-table" style="overflow-x:auto;font-size:.9em"><table>'
-        f"<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
-    )
+    return scrolling(f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>")

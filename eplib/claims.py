@@ -26,7 +26,7 @@ from eplib import (
     transformer_verdicts,
 )
 from eplib.checks import InputError, strength
-from eplib.sentences import COLOURS, Html, Text
+from eplib.sentences import Html, Text, scrolling, word
 
 BOTH = ("ep-cnn", "cnn")
 AT = "cnn-at-l2-0.5"
@@ -293,15 +293,12 @@ def table(every):
     head = ("claim", "published", "for these networks", "for the method", "rests on", "chapter")
     lines = "".join(_line(j) for j in every)
     cells = "".join(f'<th scope="col">{h}</th>' for h in head)
-    return Html(
-        '<div class="eplib-table eplib-claims" style="overflow-x:auto;font-size:.9em"><table>'
-        f"<thead><tr>{cells}</tr></thead><tbody>{lines}</tbody></table></div>"
-    )
+    return scrolling(f"<table><thead><tr>{cells}</tr></thead><tbody>{lines}</tbody></table>", "eplib-claims")
 
 
 def _line(j):
     said = "".join(
-        f"<details><summary>{_mark(v.networks)}{html.escape(f' · {label}' if label else '')}</summary>"
+        f"<details><summary>{word(v.networks)}{html.escape(f' · {label}' if label else '')}</summary>"
         f'<p class="eplib-evidence">{html.escape(v.sentence)}</p></details>'
         for label, v in j.verdicts.items()
     )
@@ -313,7 +310,3 @@ def _line(j):
         f"<td>{said or 'not tested'}</td><td>{method or '–'}</td><td>{html.escape(rests)}</td>"
         f'<td><a href="{slug}.html">{slug}</a></td></tr>'
     )
-
-
-def _mark(word):
-    return f'<strong style="color:{COLOURS[word]}">{word}</strong>'

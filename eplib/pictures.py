@@ -63,7 +63,7 @@ ENDINGS = {  # what a model's name says after that of the network it departs fro
     r"at-linf-(.+)": ", adversarial training ℓ∞ {}/255",
 }
 LIGHT = (0.2126, 0.7152, 0.0722)  # what red, green and blue have of the luminance
-PAPER = {"light": (1.0, 1.0, 1.0), "dark": (20 / 255, 24 / 255, 30 / 255)}  # the pages' background
+PAPER = {"light": (1.0, 1.0, 1.0), "dark": (18 / 255, 18 / 255, 18 / 255)}  # the pages' background
 MANY = 20  # colours: more are a map, with words in its cells
 STYLE = {
     "svg.hashsalt": "eplib",

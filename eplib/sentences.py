@@ -11,6 +11,7 @@ from eplib.verdicts import PAPER_DATASETS
 
 BEGINNING = "**In one sentence.** "  # of every page's answer
 COLOURS = {"supported": "#00734f", "contradicted": "#a63c00", "undecided": "#595959"}
+IN_THE_DARK = {"supported": "#3fb68b", "contradicted": "#f08a4b", "undecided": "#a6a6a6"}
 
 
 class Text(str):
@@ -29,7 +30,7 @@ class Html(str):
 
 def table(head, lines, note=""):
     """A table of words: its head, its lines (their first cell names the line), and a note below."""
-    head = "".join(f"<th>{html.escape(str(cell))}</th>" for cell in head)
+    head = "".join(f"<th>{html.escape(str(cell))}</th>" if cell else "<td></td>" for cell in head)
     body = "".join(
         f"<tr><th>{html.escape(str(first))}</th>"
         + "".join(f"<td>{html.escape(str(c))}</td>" for c in rest)
@@ -37,10 +38,13 @@ def table(head, lines, note=""):
         for first, *rest in lines
     )
     note = f"<p>{html.escape(note)}</p>" if note else ""
-    return Html(
-        '<div class="eplib-table" style="overflow-x:auto;font-size:.9em"><table>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}</div>"
-    )
+    return scrolling(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}")
+
+
+def scrolling(content, more=""):
+    """A wide table in a box of its own, which scrolls, also from the keyboard. more: another class."""
+    classes = f"eplib-table {more}".strip()
+    return Html(f'<div class="{classes}" tabindex="0" style="overflow-x:auto;font-size:.9em">{content}</div>')
 
 
 def published_claim(norm):
@@ -62,6 +66,11 @@ def verdict_box(verdict):
         f"<p><strong>{word}{dot}</strong>{rest}</p>"
         f"<p><em>What would overturn it.</em> {html.escape(verdict.overturn)}</p></div>"
     )
+
+
+def word(name):
+    """A verdict's word in its colour, on a light page and on a dark one."""
+    return f'<strong style="color:light-dark({COLOURS[name]},{IN_THE_DARK[name]})">{name}</strong>'
 
 
 def along_the_curve(leaders, norm):

@@ -5,7 +5,7 @@ import json
 import os
 
 from eplib import files, measurements, pictures, sources
-from eplib.sentences import Html
+from eplib.sentences import Html, scrolling
 
 HASH = 12  # digits of a hash that are shown
 
@@ -90,10 +90,10 @@ def table(where):
     head = ("file", "network", "images", "seconds", "command")
     lines = [_line(kind, path, place) for (kind, path), place in where.items()]
     cells = "".join(f'<th scope="col">{h}</th>' for h in head)
+    table = scrolling(f"<table><thead><tr>{cells}</tr></thead><tbody>{''.join(lines)}</tbody></table>")
     return Html(
         f'<details class="eplib-everything"><summary>Every file behind this page ({len(lines)}), with hashes'
-        ' and commands</summary><div class="eplib-table" style="overflow-x:auto;font-size:.9em"><table>'
-        f"<thead><tr>{cells}</tr></thead><tbody>{''.join(lines)}</tbody></table></div></details>"
+        f" and commands</summary>{table}</details>"
     )
 
 

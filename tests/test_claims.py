@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from drawings import axes_only, words_only
 
-from eplib import book, chapters, claim_figures, claims, published_curves, sentences
+from eplib import book, chapters, claim_figures, claims, published, published_curves, sentences
 from eplib.chapters import Badge
 from eplib.checks import InputError
 from eplib.claims import Claim, Judged
@@ -127,3 +127,23 @@ def test_the_figure_has_a_mark_for_every_verdict(monkeypatch):
     picture = claim_figures.figure("fig-claims", every)
     assert "A claim & more (rival 1) contradicted, for the method undecided" in picture.alt
     assert "quick scale" in picture.caption
+
+
+def test_one_badge_says_on_what_all_words_rest():
+    def of(n, seeds, scale="quick"):
+        return Judged(claims.CLAIMS[0], {}, Badge("sample", scale, n, seeds))
+
+    two = claims.badge([of(64, (11,)), of(2000, (13, 17)), Judged(claims.CLAIMS[0], {}, None)])
+    assert two.count("eplib-badge") == 1
+    assert "quick scale, n = 64 to 2,000 test images, seeds 11, 13, 17" in two
+    assert claims.badge([of(64, (11,)), of(5, (11,), "cpu")]).count("eplib-badge") == 2
+    assert "n = 7 test images" in claims.badge([of(7, (11,))])
+
+
+def test_every_figure_of_the_paper_has_its_place_in_a_chapter_of_the_book():
+    table = claim_figures.of_the_paper()
+    rows = published.figures()
+    assert len(rows) > 15 and table.count("<tr>") == len(rows) + 1
+    for figure in rows.itertuples():
+        assert figure.chapter in book.slugs() and figure.label.startswith("fig-")
+        assert f'href="{figure.chapter}.html#{figure.label}"' in table
