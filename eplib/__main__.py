@@ -119,10 +119,16 @@ def _benchmark(options):
     from eplib import benchmark, costs, files, gpu_report, variants
     from eplib.checks import one_of
 
+    # these two with all that pages need, which a machine that only measures lacks
     def explorer_speed():
-        from eplib import explorer_speed  # with all that pages need, which a machine that only measures lacks
+        from eplib import explorer_speed
 
         return explorer_speed.report()
+
+    def chapter_costs():
+        from eplib import chapter_costs
+
+        return chapter_costs.report()
 
     if options.gpu_report:
         return gpu_report.write(options.gpu_report)
@@ -130,6 +136,7 @@ def _benchmark(options):
         **benchmark.BENCHMARKS,
         "cost": costs.report,
         "explorers": explorer_speed,
+        "chapters": chapter_costs,
         "variants": lambda: variants.compare(options.out),
     }
     report = runs[one_of("benchmark", options.name, runs)]()
