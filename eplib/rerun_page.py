@@ -49,7 +49,7 @@ def answer(report):
         if known:
             slowest = max(known, key=known.get)
             middle = seconds_in_words(statistics.median(known.values()))
-            parts.append(f"{words} {middle} (the slowest, *{slowest}*, {seconds_in_words(known[slowest])})")
+            parts.append(f"{words} {middle} (the slowest, “{slowest}”, {seconds_in_words(known[slowest])})")
     return Text(
         f"{BEGINNING}Each of {len(every)} chapters is run again by one command, which"
         f" {' and '.join(parts)} ({benchmark.in_words(report)})."
@@ -69,7 +69,7 @@ def quick_enough(report):
         word,
         "undecided",
         f"For this machine: {word}. Every chapter should show what is stored, and run at smoke scale, within"
-        f" {PATIENCE} seconds each: {names}; the longest is *{title}* {KINDS[kind][0]},"
+        f" {PATIENCE} seconds each: {names}; the longest is “{title}” {KINDS[kind][0]},"
         f" {seconds_in_words(seconds)} ({benchmark.in_words(report)}).",
         f"A chapter above {PATIENCE} seconds, or none any more, when the benchmark is run again.",
     )
