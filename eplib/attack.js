@@ -21,7 +21,7 @@ function attackExplorer(root, data, ask) {
   epsilon.node.prepend(strength);
   const fields = {
     id: typed(`any image, 0…${data.last}`, wish, { step: 1, max: data.last }),
-    norm: chooser("norm", Object.values(data.norms), wish), own: typed("any ε, of 1", wish, { step: "any" }),
+    norm: chooser("norm", Object.values(data.norms), wish), own: typed("any ε, of pixels in [0, 1]", wish, { step: "any" }),
   };
   const panels = data.models.map(panel);
   const plot = linePlot((place) => move({ epsilon: place }));
@@ -37,7 +37,7 @@ function attackExplorer(root, data, ask) {
   fill(root, "attack", STYLE, controls, guess.node,
     make("div", { className: "panels" }, ...panels.map((p) => p.node), plot.node, unseen), said);
   kept.begin();
-  return { controls, update, restore: draw };
+  return { controls, update, restore };
 
   // An image under one norm, with what is known of it at every ε.
   function entered(entry) {
@@ -78,6 +78,12 @@ function attackExplorer(root, data, ask) {
       known.sort((a, b) => a.epsilon - b.epsilon);
     }
     go({ image: cell.id, norm: cell.norm, epsilon: cell.epsilons.at(-1) });
+  }
+
+  function restore() {
+    const { id, points } = entries[state.image];
+    [fields.id.field.value, fields.own.field.value] = [id, points[state.epsilon].epsilon];
+    draw();
   }
 
   function questions() {

@@ -68,7 +68,7 @@ function settlingExplorer(root, data, ask) {
   stop();
   list();
   kept.begin();
-  return { controls: choices, stop, update, restore: draw };
+  return { controls: choices, stop, update, restore };
 
   // What a live host computed; who watches the end goes on watching it.
   function update(changed) {
@@ -76,6 +76,11 @@ function settlingExplorer(root, data, ask) {
     data = changed;
     list();
     move({ ...computed(), step: end ? Infinity : state.step });
+  }
+
+  function restore() {
+    free.field.value = data.steps;
+    draw();
   }
 
   function computed() {

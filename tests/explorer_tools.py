@@ -98,3 +98,15 @@ def live(browser_tab, kind, given, wanted=None):
     browser_tab.evaluate(LIVE, [explorers.module(kind), values])
     browser_tab.wait_for_timeout(200)
     return browser_tab.locator(f"#live [data-explorer={kind}]")
+
+
+def follow(tab, address):
+    """Change the address as a link does, and wait until it was heard."""
+    tab.evaluate(
+        """(address) => new Promise((done) => {
+          addEventListener("hashchange", () => setTimeout(done), { once: true });
+          setTimeout(done, 1000); // where nothing changes
+          location.hash = address;
+        })""",
+        address,
+    )

@@ -190,7 +190,6 @@ def test_the_live_host_asks_for_any_image_norm_and_epsilon(opened, given, nets, 
     assert wanted == {"image": 57, "norm": "l2", "epsilon": 0.2} and agrees(live, given, cell, 1)
     own.fill("-1")
     own.press("Enter")
-    own.blur()
     tab.evaluate("model.set('message', 'give more.'); model.set('busy', false)")
     assert "give more." in live.inner_text() and agrees(live, given, cell, 1) and own.input_value() == "0.2"
     count = len(tab.evaluate("saved"))

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs
 import numpy as np
 import pandas as pd
 import pytest
+from explorer_tools import follow
 from test_pages import visit
 
 from eplib import chapters, curve_data, curve_explorer, curves, files, published_curves, results
@@ -398,13 +399,11 @@ def test_a_hash_that_makes_no_sense_shows_the_start_and_says_so(open_page):
     tab, explorer = open_page("curves.html")
     start = drawn(tab, explorer)
     for wrong in ("models=ep-cnn,who", "norm=l1", "nothing=1", "attacks=%E0%A4%A", "ours=__proto__"):
-        tab.evaluate("w => { location.hash = `#curves?axis=linear&${w}`; }", wrong)
-        tab.wait_for_timeout(50)
+        follow(tab, f"#curves?axis=linear&{wrong}")
         assert drawn(tab, explorer) == start and chosen(explorer, "ε axis") == "log"
         assert "this is the start" in explorer.get_by_role("status").inner_text()
     for harmless in ("#", "#curves", "#?;;?&=", "#curves?"):
-        tab.evaluate("h => { location.hash = h; }", harmless)
-        tab.wait_for_timeout(30)
+        follow(tab, harmless)
         assert drawn(tab, explorer) == start
     box(explorer, "Square").check()
     assert explorer.get_by_role("status").inner_text() == "" and asked(tab)["attacks"] == "pgd,square,minimal"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from corrupted import falling, result
-from explorer_tools import CONTRAST, page
+from explorer_tools import CONTRAST, follow, page
 from matrices import result as matrix
 from PIL import Image
 from test_boundary_pages import planes
@@ -207,8 +207,7 @@ def test_keys_and_the_mouse_change_it_the_address_brings_that_back_and_reset_und
     )
     there.get_by_role("button", name="reset").click()
     assert there.evaluate(SEEN) == start and settled_hash(again) == ""
-    again.evaluate("a => { location.hash = a; }", address)  # somebody follows a link to a state
-    again.wait_for_timeout(50)
+    follow(again, address)
     assert there.locator("form").inner_text() == explorer.locator("form").inner_text()
     assert problems == more == []
     tab.close()
@@ -220,8 +219,7 @@ def test_an_address_that_makes_no_sense_or_is_meant_for_others_changes_nothing(b
     tab, explorer, problems = opened(browser, made, kind)
     start = explorer.evaluate(SEEN)
     for wrong in ("nothing=1", "image=__proto__", "image=-1", "%E0%A4%A=%", "at=2000,5", "choices=lxr"):
-        tab.evaluate("w => { location.hash = w; }", f"{kind}?{wrong}")
-        tab.wait_for_timeout(30)
+        follow(tab, f"{kind}?{wrong}")
         assert "this is the start" in " ".join(explorer.get_by_role("status").all_inner_texts())
         explorer.get_by_role("button", name="reset").click()
         assert explorer.evaluate(SEEN) == start
@@ -233,8 +231,7 @@ def test_an_address_that_makes_no_sense_or_is_meant_for_others_changes_nothing(b
         "others?image=2;more",
         f"{kind}-3?image=2",
     ):
-        tab.evaluate("h => { location.hash = h; }", harmless)
-        tab.wait_for_timeout(20)
+        follow(tab, harmless)
         assert explorer.evaluate(SEEN) == start
     keys(tab, explorer, kind)
     assert f"{kind}-3?image=2" in settled_hash(tab)  # what others keep there stays

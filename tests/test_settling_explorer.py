@@ -171,7 +171,6 @@ def test_the_live_host_asks_its_kernel_and_shows_what_comes(browser, settling, s
     steps.select_text()
     steps.press_sequentially("0")
     steps.press("Enter")
-    steps.blur()
     tab.evaluate("model.set('message', 'give more.'); model.set('busy', false)")
     assert "give more." in live.inner_text() and steps.input_value() == "25"
     live.get_by_label("β", exact=True).fill("0.8")
