@@ -1,6 +1,11 @@
 """Many runs by one command."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import papermill
 import pytest
@@ -77,14 +82,31 @@ def outputs(notebook):
     return "".join(json.dumps(o) for c in cells for o in c.get("outputs", ()))
 
 
-def test_other_parameters_leave_earlier_results_alone_and_the_top_shows_them(out, tmp_path, monkeypatch):
-    """Two real runs of a chapter into one folder."""
+def stopped(command, when):
+    """Start a command, and kill it with all that it started as soon as when() is true."""
+    running = subprocess.Popen(command, cwd=files.ROOT, start_new_session=True)
+    try:
+        while not when() and running.poll() is None:
+            time.sleep(0.05)
+        assert running.poll() is None  # killed, and not at its end
+    finally:
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+
+
+def test_a_stopped_run_goes_on_and_other_parameters_leave_earlier_results_alone(tmp_path, monkeypatch):
+    """Three real runs of a chapter into one folder: the first is killed once its first network is there."""
+    out = tmp_path / "data"
+    first = out / "checkpoints" / "smoke" / "ep-cnn-sample-s0.json"
+    run = ["run", "networks", "--scale", "smoke", "--out", str(tmp_path)]
+    stopped([sys.executable, "-m", "eplib", *run], first.exists)
+    kept = first.stat().st_mtime_ns
     monkeypatch.setenv("EPLIB_OUT", str(out))
     book.execute("networks", tmp_path / "a.ipynb", {"scale": "smoke"}, progress=False)
+    assert first.stat().st_mtime_ns == kept  # not trained again
     before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
-    assert any("results" in p.parts for p in before) and any("checkpoints" in p.parts for p in before)
-    other = {"scale": "smoke", "seeds": [7]}
-    second = book.execute("networks", tmp_path / "b.ipynb", other, progress=False)
+    assert {"results", "checkpoints"} <= {p.relative_to(out).parts[0] for p in before}
+    second = book.execute("networks", tmp_path / "b.ipynb", {"scale": "smoke", "seeds": [7]}, progress=False)
     assert {p: p.read_bytes() for p in before} == before
     made = {p for p in out.rglob("*") if p.is_file()} - before.keys()
     assert made and all("s7" in p.name for p in made)

@@ -2,26 +2,36 @@
 
 import functools
 import http.server
+import io
+import re
 import threading
+from pathlib import Path
 
+import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 
-from eplib import book, files
+from eplib import book, files, published
 
 WORDS = sorted(path.stem for path in book.CHAPTERS.glob("*.md"))  # pages without code
 PAGES = ["index.html", *(f"book/{slug}.html" for slug in (*book.slugs(), *WORDS))]
 HTML = files.ROOT / "_build" / "html"
+CITATIONS = ("book/references.html", "aria-required-children")  # links between the entries of Sphinx's list
 
 
 @pytest.fixture(scope="module")
-def site():
-    """Address of the built book, served from this machine."""
+def site(tmp_path_factory):
+    """Address of the built book, served from this machine below a folder, as hosts of projects do."""
     if not (HTML / "index.html").exists():
         pytest.skip("the book is not built: run make book first")
-    handler = functools.partial(QuietHandler, directory=str(HTML))
+    root = tmp_path_factory.mktemp("host")
+    (root / "of-someone").mkdir()
+    (root / "of-someone" / "book").symlink_to(HTML)
+    handler = functools.partial(QuietHandler, directory=str(root))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
+    yield f"http://127.0.0.1:{server.server_port}/of-someone/book/"
     server.shutdown()
 
 
@@ -49,33 +59,108 @@ def visit(browser, site, page, width=1200):
     return tab, left, problems
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_page_loads_nothing_from_outside_and_breaks_nowhere(browser, site, page):
-    tab, left, problems = visit(browser, site, page)
-    assert left == [] and problems == []
-    assert tab.title()
+@pytest.fixture(scope="module", params=PAGES)
+def page(request, browser, site):
+    """A page, opened once for all tests of it: (its address in the book, its tab, requests that left the
+    machine, problems).
+    """
+    tab, left, problems = visit(browser, site, request.param)
+    yield request.param, tab, left, problems
     tab.close()
 
 
-@pytest.mark.parametrize("slug", book.slugs())
-def test_every_figure_is_drawn_with_caption_and_alternative_text(browser, site, slug):
-    tab, _, _ = visit(browser, site, f"book/{slug}.html")
-    tab.evaluate("document.querySelectorAll('details').forEach((d) => (d.open = true))")  # folded questions
+def in_theme(tab, theme):
+    """Show a page light or dark, with everything open that is folded."""
+    tab.evaluate(
+        """theme => {
+          document.documentElement.dataset.theme = document.documentElement.dataset.mode = theme;
+          document.querySelectorAll("details").forEach((d) => (d.open = true));
+        }""",
+        theme,
+    )
+    tab.wait_for_timeout(200)
+
+
+def test_page_loads_nothing_from_outside_and_breaks_nowhere(page):
+    _, tab, left, problems = page
+    assert left == [] and problems == []
+    assert tab.title()
+
+
+def test_every_figure_is_drawn_with_number_caption_and_alternative_text(page):
+    name, tab, _, _ = page
+    if Path(name).stem not in book.slugs():
+        pytest.skip("a page of words")
+    in_theme(tab, "light")
     figures = tab.locator("figure.eplib")
     assert figures.count() >= 1
+    numbers = []
     for i in range(figures.count()):
         images = figures.nth(i).locator("img").all()  # several where the reader chooses one
         assert images
         for image in images:
             assert image.evaluate("e => e.naturalWidth") > 100
             assert len(image.get_attribute("alt")) > 40
-        assert "How to read it" in figures.nth(i).locator("figcaption").inner_text()
+        caption = figures.nth(i).locator("figcaption").inner_text()
+        assert "How to read it" in caption
+        numbers.append(re.match(r"Figure (\d+)\.(\d+)\. How", caption).groups())
+    assert {chapter for chapter, _ in numbers} == {str(book.slugs().index(Path(name).stem) + 1)}
+    assert [int(place) for _, place in numbers] == list(range(1, len(numbers) + 1))
     if "says nothing about ours" in tab.locator("article").inner_text():  # no network to judge yet
         assert tab.locator(".eplib-badge, .eplib-verdict").count() == 0
     else:
         assert tab.locator(".eplib-badge").count() >= 1
         assert tab.locator(".eplib-verdict, .eplib-claims").count() >= 1  # boxes, or the table of all
-    tab.close()
+
+
+def test_every_chapter_says_where_its_numbers_come_from(page):
+    name, tab, _, _ = page
+    if Path(name).stem not in book.slugs():
+        pytest.skip("a page of words")
+    assert tab.locator(".eplib-run").count() == 1 and "revision" in tab.locator(".eplib-run").inner_text()
+    listed = set(tab.locator(".eplib-everything tr[id]").evaluate_all("rows => rows.map((r) => r.id)"))
+    jumps = tab.locator(".eplib-sources a").evaluate_all("links => links.map((a) => a.hash.slice(1))")
+    assert listed == set(jumps) and listed
+    files_of = tab.locator(".eplib-everything tr[id] th a").evaluate_all("links => links.map((a) => a.href)")
+    assert len(files_of) >= len(listed)
+    opened = tab.request.get(files_of[0])
+    assert opened.ok and len(opened.body()) > 100
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_page_shuts_anybody_out(page, theme):
+    """No serious finding of axe-core, but one of the bibliography's own mark-up."""
+    name, tab, _, _ = page
+    in_theme(tab, theme)
+    found = Axe().run(tab, options={"resultTypes": ["violations"]}).response["violations"]
+    serious = [
+        (v["id"], [node["html"][:200] for node in v["nodes"][:3]])
+        for v in found
+        if v["impact"] in ("serious", "critical") and (name, v["id"]) != CITATIONS
+    ]
+    assert serious == []
+
+
+def test_figures_are_dark_where_the_page_is(page):
+    name, tab, _, _ = page
+    if name != "book/white-box.html":
+        pytest.skip("one page stands for all")
+    shades = []
+    for theme in ("light", "dark"):
+        in_theme(tab, theme)
+        picture = tab.locator("figure.eplib img:visible").first.screenshot()
+        shades.append(np.asarray(Image.open(io.BytesIO(picture)).convert("L")))
+    paper = [np.median(shade) for shade in shades]
+    assert paper[0] == 255 and paper[1] < 30
+    assert (shades[1] > 150).mean() > 0.005  # words and lines
+
+
+def test_page_fits_a_phone(page):
+    _, tab, _, _ = page
+    tab.set_viewport_size({"width": 390, "height": 900})
+    tab.wait_for_timeout(200)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 400
+    tab.set_viewport_size({"width": 1200, "height": 900})
 
 
 def test_formulas_are_typeset_without_a_network(browser, site):
@@ -84,11 +169,22 @@ def test_formulas_are_typeset_without_a_network(browser, site):
     tab.close()
 
 
-@pytest.mark.parametrize("slug", book.slugs())
-def test_page_fits_a_phone(browser, site, slug):
-    tab, _, _ = visit(browser, site, f"book/{slug}.html", width=390)
-    assert tab.evaluate("document.documentElement.scrollWidth") <= 400
+def test_a_reference_to_a_figure_leads_to_it(browser, site):
+    tab, _, _ = visit(browser, site, "book/intro.html")
+    link = tab.locator("article a[href*='white-box.html#fig-white-linf']").first
+    number = link.inner_text()
+    link.click()
+    tab.wait_for_load_state()
+    assert tab.locator("#fig-white-linf figcaption").inner_text().startswith(f"{number}. How to read it")
     tab.close()
+
+
+def test_every_published_figure_is_where_the_table_says(browser, site):
+    tab, _, _ = visit(browser, site, "book/claims.html")
+    table = tab.locator(".eplib-table", has_text="redrawn in")
+    links = table.locator("a").evaluate_all("links => links.map((a) => a.getAttribute('href'))")
+    assert links == [f"{f.chapter}.html#{f.label}" for f in published.figures().itertuples()]
+    tab.close()  # that each leads to a figure, the build has checked
 
 
 EXPLORERS = {  # kind: (page, what has the focus, keys that each show something else)
