@@ -87,9 +87,9 @@ def page(given, tmp_path_factory):
 
 
 @pytest.fixture
-def opened(browser, page, request):
-    """(tab, its first explorer); at the end nothing has gone wrong. request.param: the width."""
-    tab, left, problems = visit(browser, page, "boundary.html", getattr(request, "param", 1200))
+def opened(browser, page):
+    """(tab, its first explorer); at the end nothing has gone wrong."""
+    tab, left, problems = visit(browser, page, "boundary.html")
     yield tab, tab.locator("[data-explorer=boundary]").first
     assert left == problems == []
     tab.close()
@@ -142,15 +142,6 @@ def test_a_place_is_chosen_by_pointer_and_keys_for_all_models(opened, given):
     second = tab.locator("[data-explorer=boundary]").nth(1)
     start = f"At {100 * given['open'][2][0]:.0f} % to the right"
     assert start in second.locator("[aria-live]").inner_text()
-
-
-@pytest.mark.parametrize("opened", [390], indirect=True)
-def test_it_fits_a_phone(opened):
-    tab, explorer = opened
-    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
-    for canvas in explorer.locator(".planes canvas").all():
-        box = canvas.bounding_box()
-        assert box["x"] >= 0 and box["x"] + box["width"] <= 390 and box["width"] >= 120
 
 
 def test_the_live_host_shows_what_was_computed(browser, page, given, case, monkeypatch):

@@ -149,9 +149,9 @@ def page(given, tmp_path_factory):
 
 
 @pytest.fixture
-def opened(browser, page, request):
-    """(tab, its first explorer); at the end nothing has gone wrong. request.param: the width."""
-    tab, left, problems = visit(browser, page, "horizons.html", getattr(request, "param", 1200))
+def opened(browser, page):
+    """(tab, its first explorer); at the end nothing has gone wrong."""
+    tab, left, problems = visit(browser, page, "horizons.html")
     yield tab, tab.locator("[data-explorer=horizons]").first
     assert left == problems == []
     tab.close()
@@ -280,19 +280,6 @@ def test_the_first_line_is_without_attack_and_the_last_names_who_broke_the_image
         assert by == given["attacks"][first]["short"]
     right = sum(told[1][0] == told[2][0] == "✓" for told in answers(explorer))
     assert right == given["worst"][1][1]
-
-
-@pytest.mark.parametrize("opened", [390], indirect=True)
-def test_it_fits_a_phone(opened):
-    tab, explorer = opened
-    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
-    cells = explorer.get_by_role("gridcell").all()
-    for cell in cells:
-        box = cell.bounding_box()
-        assert box["x"] >= 0 and box["x"] + box["width"] <= 390 and min(box["width"], box["height"]) >= 24
-        assert cell.evaluate("c => c.scrollWidth <= c.clientWidth")
-    cells[6].click()
-    assert chosen(explorer) == [[1, 2]]
 
 
 def test_the_live_host_asks_for_another_epsilon_and_shows_what_comes(opened, case, given):
