@@ -132,6 +132,11 @@ def folder():
     return (Path(out) if out else files.ROOT / "_build") / "campaign"
 
 
+def log_of(piece):
+    """The path of what a piece's process writes."""
+    return folder() / f"{piece.name.replace('/', '-')}.log"
+
+
 def record_of(piece):
     """The path of the record of a piece's network: of the stored one, or else where `train` will write it."""
     stored = checkpoints.find(piece.scale, piece.model, piece.dataset, piece.seed)

@@ -89,7 +89,7 @@ def _make(piece, end, stop, held):
 
 def _execute(piece, end, stop, held):
     """(exit status, whether it had to be stopped, the last line of what it wrote) of a piece's command."""
-    log = campaign.folder() / f"{piece.name.replace('/', '-')}.log"
+    log = campaign.log_of(piece)
     log.parent.mkdir(parents=True, exist_ok=True)
     # unbuffered, so that the error is the last line; bars once a minute, so that logs stay small
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "TQDM_MININTERVAL": "60"}
