@@ -53,8 +53,9 @@ class Page:
             found |= here if _shows(statement, statement is statements[-1]) else {}
         self.marks.clear()
         files.noted.clear()
+        found = {f: None for f in found if f not in self._networks_of(found)}
         self.shown |= found
-        return [f for f in found if f not in self._networks_of(found)]
+        return list(found)
 
     @staticmethod
     def _networks_of(found):

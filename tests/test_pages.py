@@ -132,7 +132,8 @@ def test_no_page_shuts_anybody_out(page, theme):
     """No serious finding of axe-core, but one of the bibliography's own mark-up."""
     name, tab, _, _ = page
     in_theme(tab, theme)
-    found = Axe().run(tab, options={"resultTypes": ["violations"]}).response["violations"]
+    what = {} if theme == "light" else {"runOnly": ["color-contrast"]}  # all else is the same
+    found = Axe().run(tab, options={"resultTypes": ["violations"], **what}).response["violations"]
     serious = [
         (v["id"], [node["html"][:200] for node in v["nodes"][:3]])
         for v in found
