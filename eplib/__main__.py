@@ -1,4 +1,6 @@
-"""The command line: python -m eplib train | measure | campaign | run | book | benchmark (with --help)."""
+"""The command line: python -m eplib train | measure | import | campaign | run | book | benchmark (with
+--help).
+"""
 
 import argparse
 import json
@@ -76,6 +78,16 @@ def _measure(options):
     return {"result": str(path), "clean_accuracy": result.correct_clean.mean().item(), "rows": rows}
 
 
+def _import(options):
+    from eplib import checkpoints, imports
+
+    given = ("name", "dataset", "seed", "steps", "order", "mean", "std", "paddings", "model")
+    path = imports.write(options.file, options.out, **{key: getattr(options, key) for key in given})
+    record = checkpoints.load(path).record
+    said = {key: record["training"][key] for key in ("imported", "assumed")}
+    return {"checkpoint": str(path), "sha256": record["sha256"], **said}
+
+
 def _campaign(options):
     from eplib import campaign, campaign_run
 
@@ -98,7 +110,7 @@ def _run(options):
 
     if options.out:
         os.environ["EPLIB_OUT"] = str(Path(options.out).resolve() / "data")
-    parameters = {name: _value(value) for name, value in options.parameters}
+    parameters = {name: _from_here(name, _value(value)) for name, value in options.parameters}
     if options.scale:
         parameters["scale"] = options.scale
     each = {name: [_value(v) for v in values] for name, *values in options.each}
@@ -156,6 +168,15 @@ def _value(text):
         ) from error
 
 
+def _from_here(name, value):
+    """Paths of networks as absolute ones: a chapter runs in another folder than the command."""
+    if name not in ("network", "networks"):
+        return value
+    if isinstance(value, list):
+        return [_from_here(name, part) for part in value]
+    return str(Path(value).resolve()) if isinstance(value, str) and Path(value).is_file() else value
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
         raise InputError(f"{message}: see {self.prog} --help")
@@ -164,7 +185,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser():
     parser = _Parser(prog="python -m eplib", description=__doc__)
     commands = parser.add_subparsers(
-        required=True, metavar="train | measure | campaign | run | book | benchmark"
+        required=True, metavar="train | measure | import | campaign | run | book | benchmark"
     )
 
     def command(name, function, text):
@@ -193,6 +214,28 @@ def _parser():
         "--epsilon", type=float, action="append", help="a perturbation size; repeat it for more"
     )
     measure.add_argument("--out", help="folder of results (default: data/results)")
+    brought = command(
+        "import", _import, "read a network that another code trained and write it as a checkpoint"
+    )
+    brought.add_argument(
+        "file", help="model.pt or checkpoint.tar of the public codes, or the .safetensors of --model"
+    )
+    brought.add_argument("--out", required=True, help="folder of the checkpoint")
+    brought.add_argument("--name", default="imported", help="of the network on pages: a-z, 0-9 and dashes")
+    brought.add_argument("--dataset", default="cifar10", help="cifar10, cifar100 or sample")
+    brought.add_argument("--seed", type=int, help="of its training (default: the paper's first)")
+    brought.add_argument("--steps", type=int, help="free steps behind a prediction (default: the paper's)")
+    brought.add_argument("--order", help="of updates (default: synchronous, as the paper's)")
+    for name in ("mean", "std"):
+        brought.add_argument(
+            f"--{name}", type=float, nargs=3, help=f"{name} of its normalisation (default: the paper's)"
+        )
+    brought.add_argument(
+        "--paddings", type=int, nargs="+", help="of its convolutions, where the file has none"
+    )
+    brought.add_argument(
+        "--model", metavar="MODULE:FUNCTION", help="what builds a feed-forward classifier, importable"
+    )
     campaign = command("campaign", _campaign, "train and measure every network, or say where that stands")
     campaign.add_argument("action", nargs="?", choices=["run"], help="go on (without it: show every piece)")
     campaign.add_argument("--scale", help="smoke, quick, cpu or paper (show: all of them; run: needed)")

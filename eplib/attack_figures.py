@@ -1,6 +1,6 @@
 """The paper's figures of attacks beside ours: which of our results are drawn, and what is said below."""
 
-from eplib import chapters, curves, data, pictures, published_curves, verdicts
+from eplib import chapters, curves, data, others, pictures, published_curves, verdicts
 
 LIKE_THE_PAPERS = ("ep-cnn", "cnn", "vit-8", "cnn-at-l2-0.5", "cnn-at-l2-1")  # the paper's kinds of networks
 CAUSES = ("twin-bptt", "twin-adjoint", "cnn-plain", "cnn-like-ep", "cnn-penalised", "student-of-ep-cnn")
@@ -8,9 +8,10 @@ CAUSES = ("twin-bptt", "twin-adjoint", "cnn-plain", "cnn-like-ep", "cnn-penalise
 
 def beside(label, published, found, models, badge, radii=None, start="", more="", axes=None):
     """A published figure beside ours (`curves.figure`): of those of `models` that are in `found`, {model:
-    [Result, one a seed]}; says whose seeds are fewer than the badge's. badge: None where nothing is found.
+    [Result, one a seed]}, and of networks of others; says whose seeds are fewer than the badge's. badge: None
+    where nothing is found.
     """
-    chosen = {model: found[model] for model in models if found.get(model)}
+    chosen = {model: found[model] for model in (*models, *others.names()) if found.get(model)}
     if not chosen:
         return curves.figure(label, published, [], None, start, more, axes)
     drawn = curves.of_results(chosen, curves.other_images(badge), radii)

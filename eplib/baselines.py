@@ -87,12 +87,17 @@ TRANSFORMERS = (
     "Swin",
     "Mixer",
 )  # in a module of their own: its library takes seconds to import
+OTHERS = "Imported"  # somebody else's, see `eplib.imported`
 
 
 def kind(name):
     """The class of networks called `name`; InputError if there is none."""
-    if one_of("kind of network", name, (*KINDS, *TRANSFORMERS)) in KINDS:
+    if one_of("kind of network", name, (*KINDS, *TRANSFORMERS, OTHERS)) in KINDS:
         return KINDS[name]
+    if name == OTHERS:
+        from eplib import imported
+
+        return imported.Imported
     from eplib import transformers
 
     return getattr(transformers, name)

@@ -49,9 +49,16 @@ def milliseconds(found):
     costs = {}
     for model, results in found.items():
         s = results[0].settings
-        if s["predict_steps"] or scales.row(s["scale"], model, s["dataset"]).kind == "CNN":
+        if s["predict_steps"] or _feed_forward(s, model):
             costs[model] = known.get((s["predict_steps"], s["order"]))
     return {model: cost for model, cost in costs.items() if cost}
+
+
+def _feed_forward(settings, model):
+    """Whether a model of a scale is a CNN; a network of others is no model of a scale."""
+    size = scales.scale(settings["scale"])
+    rows = size.others.get(settings["dataset"], size.rows)
+    return model in rows and rows[model].kind == "CNN"
 
 
 def matched(found, costs):

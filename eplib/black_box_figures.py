@@ -15,6 +15,7 @@ from eplib import (
     chapters,
     cost_figures,
     curves,
+    others,
     panels,
     pictures,
     statistics,
@@ -139,7 +140,7 @@ def budgets(found, costs, target, page):
     CNN the second panel is left out. target: the measured ε nearest to it is shown. page: the
     `chapters.Badge` of the page.
     """
-    found = {m: found[m] for m in attack_figures.LIKE_THE_PAPERS if m in found}
+    found = {m: found[m] for m in (*attack_figures.LIKE_THE_PAPERS, *others.names()) if m in found}
     epsilon, both = nearest(found["ep-cnn"][0], target), black_box.matched(found, costs)
     shown, dashed = badge(found, page), curves.other_images(page)
     (coloured,) = panels.coloured(curves.of_results(found, dashed))

@@ -3,9 +3,8 @@
 import html
 from dataclasses import dataclass, replace
 
-from eplib import checkpoints, data, files, measurements, results, scales, training
+from eplib import checkpoints, data, files, measurements, others, pictures, results, scales, training
 from eplib.checks import InputError, one_of
-from eplib.pictures import NAMES
 
 DATASET_NAMES = {
     "sample": "Fashion-MNIST sample",
@@ -63,18 +62,20 @@ def choose(scale="best", dataset="default", seeds="all", needs=MAIN, once=None):
 
     needs: {model: measurements} that the chapter shows of every seed. once: the same, of the first seed
     alone. scale: "best" is the largest of paper, cpu and quick at which all of it is stored for some seed and
-    whose images are at hand (`data.available`), else quick. dataset: "default" is the scale's. seeds: "all"
-    are those for which everything is stored, or the scale's where there are none; or a list. Raises
-    InputError for anything else.
+    whose images are at hand (`data.available`), else quick. dataset: "default" is that of the networks of
+    others (`also`), else the scale's. seeds: "all" are those for which everything is stored, or the scale's
+    where there are none; or a list. Raises InputError for anything else.
     """
     once, seeds = once or {}, check(scale, dataset, seeds)
     if scale == "best":
         # pages show images too, so a scale counts only where its images can be read
         there = [s for s in LARGEST_FIRST if data.available(scales.scale(s).dataset)]
+        there = [s for s in there if others.dataset() in (None, scales.scale(s).dataset)]
         stored = [s for s in there if complete(s, scales.scale(s).dataset, needs, once)]
         scale = stored[0] if stored else "quick"
     size = scales.scale(scale)
-    dataset = size.dataset if dataset == "default" else dataset
+    dataset = (others.dataset() or size.dataset) if dataset == "default" else dataset
+    others.check(dataset)
     seeds = complete(scale, dataset, needs, once) or size.seeds if seeds == "all" else seeds
     if scale not in TRAINED_BY_CHAPTERS:
         seeds = [s for s in seeds if all(checkpoints.find(scale, m, dataset, s) for m in needs)]
@@ -102,6 +103,13 @@ def check(scale, dataset, seeds):
     return tuple(given)
 
 
+def also(networks):
+    """Show networks of others on this page too: paths of checkpoints that `python -m eplib import` wrote, a
+    list or one. InputError for anything else.
+    """
+    others.show(networks)
+
+
 def complete(scale, dataset, needs, once):
     """The seeds of a scale for which all of `needs` is stored; none where the first of them lacks `once`."""
     seeds = tuple(s for s in scales.scale(scale).seeds if _stored(scale, dataset, s, needs))
@@ -121,7 +129,11 @@ def _stored(scale, dataset, seed, needs):
 
 
 def networks(shown, model):
-    """The checkpoint of `model` for every seed shown: stored, or trained now at smoke and quick scale."""
+    """The checkpoint of `model` for every seed shown: stored, or trained now at smoke and quick scale. Of a
+    network of others: all that were given.
+    """
+    if model in others.names():
+        return others.at(shown.scale)[model]
     found = []
     for seed in shown.seeds:
         path = checkpoints.find(shown.scale, model, shown.dataset, seed)
@@ -160,9 +172,10 @@ def where_stored(dataset, scale="best", seeds="all", measurement="pgd-linf"):
     for a chapter that computes nothing. scale, seeds: as in `choose`.
     """
     seeds = check(scale, dataset, seeds)
+    others.check(dataset)
     for name in LARGEST_FIRST if scale == "best" else (scale,):
         every = scales.scale(name).seeds if seeds == "all" else seeds
-        found = stored(Shown(name, dataset, every), measurement)
+        found = _of_rows(Shown(name, dataset, every), measurement, None)
         kept = {r.settings["seed"] for rs in found.values() for r in rs}
         if kept:
             return Shown(name, dataset, tuple(s for s in every if s in kept))
@@ -171,11 +184,22 @@ def where_stored(dataset, scale="best", seeds="all", measurement="pgd-linf"):
 
 def stored(shown, measurement, models=None):
     """{model: [Result, one a seed]} of a measurement where it is stored, for seeds shown: of `models`, or of
-    every network of the scale that was trained to the end. Nothing is trained or measured; {} where nothing
-    is shown (None).
+    every network of the scale that was trained to the end. Of these nothing is trained or measured; without
+    `models`, networks of others are there too, measured now where they can be. {} where nothing is shown
+    (None).
     """
     if shown is None:
         return {}
+    found = _of_rows(shown, measurement, models)
+    for model, every in ({} if models else others.at(shown.scale)).items():
+        can = [c for c in every if _possible(c, measurement)]
+        results = [measurements.stored_or_measured(c, measurement) for c in can]
+        found |= {model: results} if results else {}
+    return found
+
+
+def _of_rows(shown, measurement, models):
+    """What `stored` finds of the networks of a scale."""
     size, found = scales.scale(shown.scale), {}
     rows = size.others.get(shown.dataset, size.rows)
     for model in models or [m for m, row in rows.items() if row.recipe.stop == 1]:
@@ -191,11 +215,15 @@ def _result(checkpoint, measurement):
     """The stored result of a measurement, or None, also where it cannot be made of this network. Raises
     InputError where what is stored is damaged.
     """
+    return measurements.stored(checkpoint, measurement) if _possible(checkpoint, measurement) else None
+
+
+def _possible(checkpoint, measurement):
     try:
         measurements.settings_of(checkpoint, measurement)
     except InputError:
-        return None
-    return measurements.stored(checkpoint, measurement)
+        return False
+    return True
 
 
 def paired(found, first, second):
@@ -263,5 +291,5 @@ def clean_rows(outcomes):
             free = (
                 "" if first.isna()["predict_steps"] else f", {int(first.predict_steps)} {first.order} steps"
             )
-            rows.append((model, NAMES[model] + free, points))
+            rows.append((model, pictures.name(model) + free, points))
     return rows

@@ -1,5 +1,5 @@
-"""A trained network in two files: NAME.safetensors (float16 weights) and NAME.json (architecture, dynamics,
-training).
+"""A trained network in two files: NAME.safetensors (weights, float16 but for those of others) and NAME.json
+(architecture, dynamics, training).
 
 The JSON is written last and holds the hash of the weights; neither file is ever read as a pickle.
 """
@@ -36,18 +36,19 @@ def name(model, dataset, seed):
     return f"{model}-{dataset}-s{seed}"
 
 
-def save(folder, net, model, dataset, scale, seed, training):
-    """Write a network's float16 weights and record; returns the path of the weights. Both files appear whole
-    or not.
+def save(folder, net, model, dataset, scale, seed, training, precision=torch.float16):
+    """Write a network's weights and record; returns the path of the weights. Both files appear whole or not.
+    precision: of the weights.
     """
     path = Path(folder) / f"{name(model, dataset, seed)}.safetensors"
     tensors = {
-        key: value.detach().cpu().to(torch.float16).contiguous() if value.is_floating_point() else value.cpu()
+        key: value.detach().cpu().to(precision).contiguous() if value.is_floating_point() else value.cpu()
         for key, value in net.state_dict().items()
     }
     if not all(torch.isfinite(t).all() for t in tensors.values()):
         raise InputError(
-            f"the weights of {model} are not finite in float16: it is not saved, take smaller rates"
+            f"the weights of {model} are not finite in {str(precision).removeprefix('torch.')}: it is not"
+            " saved, take smaller rates"
         )
     content = safetensors.torch.save(tensors)
     files.write(path, content)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from eplib import attack_figures, chapters, curves, panels
+from eplib import attack_figures, chapters, curves, others, panels
 from eplib.attack_verdicts import FIGURES
 from eplib.pictures import draw
 from eplib.sentences import Text
@@ -108,10 +108,10 @@ def beside_pgd(label, compared, models, page):
     """Accuracy against ε under PGD and minimal-norm attacks on the same images, a line an attack and model:
     `curves.figure`, on the axes of the paper's figure of PGD; a sentence where there is nothing to compare.
 
-    compared: of `smallest.beside`. models: those drawn, where they are there. page: the `chapters.Badge` of
-    the page.
+    compared: of `smallest.beside`. models: those drawn, where they are there, beside networks of others.
+    page: the `chapters.Badge` of the page.
     """
-    found = {m: compared["PGD"][m] for m in models if m in compared["PGD"]}
+    found = {m: compared["PGD"][m] for m in (*models, *others.names()) if m in compared["PGD"]}
     if not found:
         return Text("None of these networks is stored with PGD and a minimal-norm attack on the same images.")
     shown = chapters.badge({m: found[m] for m in ("ep-cnn", "cnn") if m in found} or found)

@@ -12,7 +12,7 @@ from numbers import Integral, Real
 
 import torch
 
-from eplib import attacks, chapters, checkpoints, data, pictures, results, scales, settling, suite
+from eplib import attacks, chapters, checkpoints, data, others, pictures, results, scales, settling, suite
 from eplib.checks import InputError, check_labels, one_of
 from eplib.dynamics import settle
 from eplib.network import EPCNN
@@ -214,6 +214,8 @@ def choose(scale, dataset, seeds, network):
     """The `chapters.Shown` of the one network that the page plays with, its first seed: stored, or trained
     now at smoke scale. Raises InputError for a network that is not there.
     """
+    if network in others.names():
+        return chapters.first_seed(chapters.choose(scale, dataset, seeds, {}))
     if not any(network == model for size in scales.SCALES.values() for model in size.rows):
         raise InputError(
             f"unknown network {network!r}: give one of the page Networks, such as 'ep-cnn' or 'cnn'"
