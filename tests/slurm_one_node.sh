@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A SLURM of this one machine, without systemd, a database or cgroups, so also in a container:
 #
-#     tests/slurm_one_node.sh start FOLDER    installs what is missing, starts it; then export SLURM_CONF=FOLDER/slurm.conf
+#     tests/slurm_one_node.sh start FOLDER    installs what is missing, starts it; it is used with
+#                                             SLURM_CONF=FOLDER/slurm.conf PATH=FOLDER/bin:$PATH
 #     tests/slurm_one_node.sh stop FOLDER     cancels its jobs and ends the daemons that it started
 #
 # Key, socket, ports, logs and state are its own, in FOLDER: a SLURM that the machine has already is left alone.
@@ -44,7 +45,7 @@ if ! command -v slurmctld munged >/dev/null || ! command -v slurmd >/dev/null; t
     || { echo "slurm-wlm and munge could not be installed: $(tail -n 1 "$folder/apt.log")" >&2; exit 1; }
 fi
 
-mkdir -p "$folder"/{munge,state,spool}
+mkdir -p "$folder"/{munge,state,spool,bin}
 chmod 700 "$folder/munge"
 ( umask 077; head -c 128 /dev/urandom >"$folder/munge/key" )
 name=$(hostname -s)
@@ -77,12 +78,15 @@ SlurmdParameters=config_overrides
 MpiDefault=none
 ReturnToService=2
 MinJobAge=300
-KillWait=5
+KillWait=2
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0
 NodeName=$name NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$memory Gres=gpu:1 State=UNKNOWN
 PartitionName=all Nodes=$name Default=YES MaxTime=INFINITE State=UP
 CONF
 echo "NodeName=$name Name=gpu File=/dev/null" >"$folder/gres.conf"
+# Snakemake's jobs call srun without SLURM_CONF
+printf '#!/bin/sh\nSLURM_CONF=%q exec %q "$@"\n' "$SLURM_CONF" "$(command -v srun)" >"$folder/bin/srun"
+chmod +x "$folder/bin/srun"
 
 trap 'stop; echo "SLURM did not start: $(cat "$folder"/{munge/munged,slurmctld,slurmd}.log 2>/dev/null | grep -E "error|fatal" | grep -v -i mpi | tail -n 1)" >&2' ERR
 munged --force --socket "$socket" --key-file "$folder/munge/key" --pid-file "$folder/munge/munged.pid" \
