@@ -222,7 +222,7 @@ def _parser():
     )
     brought.add_argument("--out", required=True, help="folder of the checkpoint")
     brought.add_argument("--name", default="imported", help="of the network on pages: a-z, 0-9 and dashes")
-    brought.add_argument("--dataset", default="cifar10", help="cifar10, cifar100 or sample")
+    brought.add_argument("--dataset", default="cifar10", help="cifar10, cifar100, sample, …")
     brought.add_argument("--seed", type=int, help="of its training (default: the paper's first)")
     brought.add_argument("--steps", type=int, help="free steps behind a prediction (default: the paper's)")
     brought.add_argument("--order", help="of updates (default: synchronous, as the paper's)")

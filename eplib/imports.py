@@ -26,9 +26,9 @@ from eplib import (
 )
 from eplib.checks import InputError, one_of
 from eplib.network import EPCNN
+from eplib.verdicts import PAPER_DATASETS
 
-DATASETS = ("cifar10", "cifar100", "sample")
-SCALES = {"sample": "quick"}  # whose sizes a network is measured with outside of chapters; CIFAR's is cpu
+SCALES = {"cifar10": "cpu", "cifar100": "cpu"}  # whose sizes `measure` takes; of others quick
 FAMILY = "P_CNN of the public codes of Laborieux et al. (2021) and of arXiv 2401.11543"
 OURS = ("ep-cnn", "twin", "cnn", "student", "judge")  # how names begin that pages know by their beginning
 LETTERS = 40  # of a name
@@ -56,7 +56,7 @@ def write(
     feed-forward classifier. Raises InputError for anything that cannot be used; then nothing is written.
     """
     check_name(name)
-    theirs = _published(one_of("data set", dataset, DATASETS))
+    theirs = _published(one_of("data set", dataset, data.CLASSES))
     seed = theirs["seeds"][0] if seed is None else seed
     if not 0 <= seed < 2**32:
         raise InputError(f"seed = {seed}: give a whole number from 0 to {2**32 - 1}")
@@ -66,7 +66,7 @@ def write(
         net, record = _feed_forward(path, model, dataset, mean, std)
     else:
         net, record = _energy_based(path, dataset, theirs, steps, order, mean, std, paddings)
-    scale = SCALES.get(dataset, "cpu")
+    scale = SCALES.get(dataset, "quick")
     return checkpoints.save(out, net, name, dataset, scale, seed, record, torch.float32)
 
 
@@ -88,7 +88,7 @@ def check_name(name):
 
 def _published(dataset):
     """The paper's settings of its EP-CNN; for images that the paper has not, those for CIFAR-10."""
-    return published.settings("cifar10" if dataset == "sample" else dataset, "ep-cnn")
+    return published.settings(dataset if dataset in PAPER_DATASETS else "cifar10", "ep-cnn")
 
 
 def _energy_based(path, dataset, theirs, steps, order, mean, std, paddings):
@@ -196,7 +196,7 @@ def normalisation(dataset, theirs, mean, std):
         if len(mean) != 3 or len(std) != 3 or not all(abs(x) < 1e3 for x in numbers) or min(std) <= 0:
             raise InputError(f"mean {mean} and std {std}: give three numbers each, those of std above 0")
         return list(mean), list(std)
-    if dataset != "sample" and isinstance(theirs["normalisation_mean"], tuple):
+    if dataset in PAPER_DATASETS and isinstance(theirs["normalisation_mean"], tuple):
         spread = theirs["normalisation_spread"]
         return list(theirs["normalisation_mean"]), [spread * s for s in theirs["normalisation_std"]]
     if not data.available(dataset):
@@ -204,7 +204,7 @@ def normalisation(dataset, theirs, mean, std):
             f"the normalisation of {dataset} is that of its training images, which are not here: give --mean"
             " and --std"
         )
-    spread = 1.0 if dataset == "sample" else theirs["normalisation_spread"]
+    spread = theirs["normalisation_spread"] if dataset in PAPER_DATASETS else 1.0
     return training.statistics(data.load(dataset, "train").images, spread)
 
 

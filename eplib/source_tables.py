@@ -4,7 +4,7 @@ import html
 import json
 import os
 
-from eplib import files, measurements, pictures, sources
+from eplib import files, measurements, pictures, scales, sources
 from eplib.sentences import Html, scrolling
 
 HASH = 12  # digits of a hash that are shown
@@ -114,7 +114,9 @@ def _line(kind, path, place):
 def _of_result(record, place):
     s = record["settings"]
     command = ""
-    if s["checkpoint"] and s["measurement"] in measurements.MEASUREMENTS:
+    size = scales.scale(s["scale"])
+    own = s["model"] in size.others.get(s["dataset"], size.rows)  # and not a network of others
+    if own and s["checkpoint"] and s["measurement"] in measurements.MEASUREMENTS:
         command = f"measure --checkpoint {_weights(s)} --measurement {s['measurement']}"
     weights = files.ROOT / _weights(s)
     network = _sha(weights, s["checkpoint_sha256"]) if s["checkpoint"] else ""
