@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from eplib import chapters, checkpoints, measurements, results, scales, sentences, specimens, verdicts
 from eplib.checks import InputError
@@ -212,3 +213,27 @@ def test_what_two_chapters_need_is_computed_once(monkeypatch, out):
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lambda _: measurements.stored_or_measured(net, "pgd-l2"), range(2)))
     assert found == ["result"] * 2 and calls == ["pgd-l2"]
+
+
+def test_a_checkpoint_is_read_once_until_it_changes_and_given_as_a_copy(out, smoke, monkeypatch):
+    stored, read = smoke["cnn"], []
+    folder, load = out / "checkpoints" / "smoke", checkpoints.load
+    monkeypatch.setattr(chapters.checkpoints, "load", lambda path: read.append(path) or load(path))
+
+    def save():
+        checkpoints.save(folder, stored.net, "cnn", "sample", "smoke", 0, stored.record["training"])
+
+    save()
+    shown = chapters.Shown("smoke", "sample", (0,))
+    first, second = (chapters.networks(shown, "cnn")[0] for _ in range(2))
+    assert len(read) == 1 and first.sha256 == second.sha256 == stored.sha256
+    with torch.no_grad():
+        next(first.net.parameters()).zero_()
+    assert (
+        next(second.net.parameters()).any()
+        and next(chapters.networks(shown, "cnn")[0].net.parameters()).any()
+    )
+    time.sleep(0.02)
+    save()
+    chapters.networks(shown, "cnn")
+    assert len(read) == 2
