@@ -1,0 +1,195 @@
+"""The page *What the campaign costs*: its figures, tables and sentences, from `eplib.campaign_costs`."""
+
+import statistics
+
+from eplib import benchmark, campaign_costs, pictures, projections, sentences
+from eplib.campaign_costs import FACTOR, GPUS, KINDS, of_kind, ratio
+from eplib.sentences import BEGINNING, Text
+
+COLOURS = {"quick": "#0072b2", "cpu": "#d55e00", "training": "#0072b2", "measuring": "#d55e00"}
+DEAREST = 24  # networks that the figure shows
+LABELLED = 8  # pieces that are named in the figure of the formulas
+
+
+def costs(recorded, kind):
+    """{network, or measurement: mean core-hours of one} of records, the dearest first."""
+    found = {}
+    for r in recorded:
+        if r.kind == kind:
+            found.setdefault(r.piece.model if kind == "training" else r.piece.measurement, []).append(r)
+    means = {name: statistics.fmean(r.seconds for r in every) / 3600 for name, every in found.items()}
+    return dict(sorted(means.items(), key=lambda item: -item[1]))
+
+
+def figure(label, recorded):
+    """Core-hours of a network and of a measurement at every scale, as a `Picture`. recorded: {scale:
+    records}.
+    """
+    panels = {kind: {s: costs(every, kind) for s, every in recorded.items()} for kind in KINDS}
+    names = {kind: _ordered(found) for kind, found in panels.items()}
+    left_out = max(0, len(names["training"]) - DEAREST)
+    names["training"] = names["training"][:DEAREST]
+    shown = {"training": pictures.name, "measuring": str}
+
+    def plot(axes):
+        for ax, kind in zip(axes, KINDS, strict=True):
+            rows = names[kind][::-1]
+            for scale, found in panels[kind].items():
+                at = [y for y, name in enumerate(rows) if name in found]
+                x = [found[rows[y]] for y in at]
+                ax.plot(x, at, "o", color=COLOURS[scale], markersize=5)
+                if at:
+                    place = (x[-1], at[-1])
+                    ax.annotate(
+                        scale, place, (0, 6), textcoords="offset points", color=COLOURS[scale], ha="center"
+                    )
+            ax.set_yticks(range(len(rows)), [shown[kind](name) for name in rows], fontsize=8)
+            title = "training one network" if kind == "training" else "measuring one network"
+            ax.set(xscale="log", xlabel="core-hours", title=title, ylim=(-0.7, len(rows) + 0.2))
+
+    said = "; ".join(
+        f"{shown[kind](name)} "
+        + ", ".join(f"{found[name]:.2g} at {s}" for s, found in panels[kind].items() if name in found)
+        for kind in KINDS
+        for name in names[kind]
+    )
+    rest = f" {left_out} networks that take less are left out." if left_out else ""
+    caption = (
+        "How to read it: a line is a network, or a measurement of one; further right is dearer (logarithmic)."
+        " A dot is the mean of everything stored at a scale: seconds by threads, of networks core-seconds"
+        f" where they were recorded.{rest}"
+    )
+    height = 1.2 + 0.17 * max(map(len, names.values()))
+    size = dict(width=10.4, height=height, sharey=False)
+    return pictures.draw(label, (1, 2), plot, caption, f"Core-hours of one: {said}.", **size)
+
+
+def _ordered(panel):
+    """Names of all scales, the dearest at any of them first."""
+    most = {}
+    for found in panel.values():
+        for name, hours in found.items():
+            most[name] = max(hours, most.get(name, 0))
+    return sorted(most, key=lambda name: -most[name])
+
+
+def figure_of_formulas(label, pairs):
+    """Recorded against projected core-minutes of every piece, as a `Picture`."""
+    far = sorted(pairs, key=lambda p: -max(p[1] / p[0].seconds, p[0].seconds / p[1]))
+    named, seen = [], set()
+    for pair in far:
+        what = _title(pair[0].piece)
+        if what not in seen and len(named) < LABELLED:
+            named.append(pair)
+            seen.add(what)
+
+    def plot(ax):
+        for kind in KINDS:
+            colour, part = COLOURS[kind], of_kind(pairs, kind)
+            ax.plot(
+                [r.seconds / 60 for r, _ in part], [s / 60 for _, s in part], "o", color=colour, markersize=4
+            )
+            if part:
+                r, s = max(part, key=lambda p: p[0].seconds)
+                ax.annotate(kind, (r.seconds / 60, s / 60), (8, 0), textcoords="offset points", color=colour)
+        for r, s in named:
+            ax.annotate(
+                _title(r.piece), (r.seconds / 60, s / 60), (5, -9), textcoords="offset points", fontsize=7.5
+            )
+        ends = [min(ax.get_xlim()[0], 0.01), max(r.seconds for r, _ in pairs) / 30]
+        for factor, style in ((1, "-"), (FACTOR, ":"), (1 / FACTOR, ":")):
+            ax.plot(ends, [factor * e for e in ends], style, color="#595959", linewidth=1)
+        ax.set(xscale="log", yscale="log", xlabel="recorded core-minutes", ylabel="projected core-minutes")
+
+    caption = (
+        "How to read it: a dot is a stored network or measurement; on the line the formula is right, between"
+        f" the dotted lines within a factor of {FACTOR:g}. Above, too much is projected. Named are those that"
+        " are furthest off, each kind once."
+    )
+    said = ", ".join(f"{kind} {ratio(part):.2f}" for kind in KINDS if (part := of_kind(pairs, kind)))
+    worst = "; ".join(f"{_title(r.piece)} {s / r.seconds:.2g}" for r, s in named)
+    alt = f"Projected over recorded core-time in all: {said}. Furthest off: {worst}."
+    return pictures.draw(label, (1, 1), plot, caption, alt, width=8.0, height=5.0)
+
+
+def _title(piece):
+    return piece.measurement or pictures.name(piece.model)
+
+
+def hours(value):
+    """Hours in words: "0.02", "7.5", "340", "12,000"."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def between(longest, shortest):
+    """A range of hours, the shorter first."""
+    return f"{hours(shortest)} to {hours(longest)}"
+
+
+def answer(recorded, found):
+    """The page's one sentence, from {scale: records} and `campaign_costs.needs` of `paper`."""
+    stored = ", ".join(
+        f"{hours(sum(r.seconds for r in every) / 3600)} core-hours at {scale} ({len(every):,} networks and"
+        " measurements)"
+        for scale, every in recorded.items()
+        if every
+    )
+    whole = campaign_costs.total(found)
+    return Text(
+        f"{BEGINNING}What is stored took {stored or 'nothing yet'}; the whole of paper scale"
+        f" ({whole.pieces:,} pieces) is projected to need {between(*whole.gpu_hours)} hours on one H100,"
+        f" {between(*campaign_costs.on_several(found))} on {GPUS}, or {hours(whole.core_hours)} core-hours"
+        " on CPUs, and nothing of that was measured on a GPU."
+    )
+
+
+def recorded_table(recorded):
+    """What is stored of every scale, as a table."""
+    lines = [
+        (scale, kind, f"{len(part):,}", hours(sum(r.seconds for r in part) / 3600))
+        for scale, every in recorded.items()
+        for kind in KINDS
+        if (part := [r for r in every if r.kind == kind])
+    ]
+    return sentences.table(("scale", "", "stored", "core-hours"), lines)
+
+
+def needs_table(found, without):
+    """What a whole scale is projected to need, as a table, the longest on a GPU first."""
+    ordered = sorted(found.items(), key=lambda item: -item[1].gpu_hours[0])
+    lines = [(name, f"{n.pieces:,}", *_times(n)) for name, n in ordered]
+    whole = campaign_costs.total(found)
+    lines.append(("everything", f"{whole.pieces:,}", *_times(whole)))
+    left_out = f" Without a formula, and left out: {', '.join(without)}." if without else ""
+    note = (
+        f"Projected, not measured. CPU: at the rates of one core in the stored benchmarks, corrupted images"
+        f" included ({hours(whole.making)} core-hours). H100: from assumed rates, best to worst, without"
+        f" making corrupted images.{left_out}"
+    )
+    return sentences.table(("", "pieces", "core-hours on CPUs", "hours on one H100"), lines, note)
+
+
+def _times(need):
+    return hours(need.core_hours), between(*need.gpu_hours)
+
+
+def assumptions():
+    """What the projections rest on, in words."""
+    report = benchmark.stored("cost")
+    rates = projections.cpu_rates(report)
+    cpu = "; ".join(
+        f"{'EP-CNN' if recurrent else 'CNN'}, {projections.TASKS[task]} {rate / 1e9:.0f}"
+        for (recurrent, task), rate in rates.items()
+    )
+    worst, best = projections.UTILISATION
+    slow, fast = projections.STEP
+    gpu = ", ".join(f"{name} {rate / 1e12:.0f}" for name, rate in projections.H100.items())
+    return Text(
+        f"**Rates of a CPU, measured**, in GFLOP/s of one core: {cpu} ({benchmark.in_words(report)}).\n\n"
+        f"**Rates of an H100, assumed**, in TFLOP/s of its large matrix products: {gpu}; of that,"
+        f" networks this small are assumed to reach {worst:.0%} to {best:.0%}. No step of a batch is faster"
+        f" than {1e6 * fast:.0f} to {1e6 * slow:.0f} µs, the time to launch its kernels one by one. Attacks"
+        " compute in float32, as here they must. **No GPU was there to measure any of it.**\n\n"
+        f"**What an attack sees, assumed**: at each of several strengths {projections.LEFT:.0%} of the"
+        " images, because what a smaller one broke is not attacked again."
+    )

@@ -1,0 +1,311 @@
+"""Formulas of what pieces compute, their rule, and the page that projects the campaign from them."""
+
+import json
+import re
+
+import pytest
+import torch
+from drawings import axes_only, is_valid_svg_of_the_same_bytes_that_loads_nothing
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from eplib import (
+    benchmark,
+    campaign,
+    costs,
+    files,
+    learning,
+    measurements,
+    minimal_measurements,
+    recipes,
+    scales,
+)
+from eplib import campaign_cost_figures as figures
+from eplib import campaign_costs as page
+from eplib import projections as formulas
+from eplib.attacks import AttackedModel, predicted
+from eplib.baselines import CNN
+from eplib.campaign import Piece
+from eplib.network import EPCNN
+
+RATES = {(r, t): 1e9 * (1 + r) for r in (True, False) for t in formulas.TASKS}
+SPEED = {"fog": 10.0, **dict.fromkeys(("gaussian_noise", "snow"), 20.0)}
+
+
+def piece(measurement=None, model="ep-cnn", scale="quick", seed=11):
+    return Piece(scale, "sample" if scale in ("smoke", "quick") else "cifar10", model, seed, measurement, 1.0)
+
+
+def pairs(training, measuring, count=12):
+    """Records of 100 core-seconds, projected so many times longer: a factor, or one for every record."""
+    found = []
+    for kind, factors in (("training", training), ("measuring", measuring)):
+        factors = factors if isinstance(factors, list) else [factors] * count
+        what = None if kind == "training" else "clean"
+        found += [(page.Record(piece(what, seed=i), 100.0), 100.0 * f) for i, f in enumerate(factors)]
+    return found
+
+
+# Formulas
+
+
+def counted(function):
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops()
+
+
+def test_a_feed_forward_pass_counts_its_products():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(), nn.Linear(4 * 32 * 32, 10))
+    assert formulas.pass_flops(net) == 2 * 32 * 32 * 4 * 27 + 2 * 4096 * 10
+
+
+@pytest.mark.parametrize("estimator", ["centred", "one-sided", "adjoint", "bptt"])
+def test_an_iteration_of_equilibrium_propagation_is_about_what_torch_counts(estimator):
+    net = EPCNN((8, 16, 32, 32), (1, 1, 1, 0), mean=0.5, std=0.25)
+    x, y = torch.rand(2, 3, 32, 32), torch.tensor([1, 2])
+    real = counted(lambda: learning.compute(net, x, y, estimator, 0.5, 12, 6, "forward", "frozen"))
+    recipe = recipes.Recipe("ep", 100, 2, (0.1,), estimator=estimator)
+    projected = costs.step_flops(net, 2) * formulas._iteration(recipe, 12, 6)
+    assert 0.7 < projected / real < 1.5
+
+
+@pytest.mark.parametrize("model", ["ep-cnn", "cnn"])
+@pytest.mark.parametrize("measurement", ["clean", "minimal-linf"])
+def test_measurements_compute_about_what_torch_counts(smoke, measurement, model):
+    net, sizes = smoke[model].net, formulas.sizes(piece(measurement, model, "smoke"))
+    if measurement == "clean":
+        real = counted(lambda: measurements.measure(smoke[model], "clean", progress=False))
+    else:
+        images = torch.rand(sizes["images"], 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        own = predicted(AttackedModel(net), images)  # all are right, so all are attacked
+        real = counted(
+            lambda: minimal_measurements.fast_minimum_norm(net, images, own, sizes, progress=False)
+        )
+    projected = flops(measurement, model, "smoke")
+    # checks of the model and first layers are not in the formulas, and weigh much in attacks this short
+    assert 0.5 < projected / real < 1.1
+
+
+def test_every_piece_of_paper_has_a_formula_and_a_time():
+    works = [formulas.work(p) for p in campaign.pieces_of("paper") if campaign.applies(p)]
+    for work in works:
+        longest, shortest = formulas.gpu_seconds(work)
+        assert longest > shortest > 0 and set(work.flops) <= set(formulas.TASKS)
+    assert formulas.work(piece("iterations")) is None
+
+
+def flops(*arguments, **named):
+    return sum(formulas.work(piece(*arguments, **named)).flops.values())
+
+
+def test_what_costs_more_is_projected_to_cost_more():
+    assert flops(None, "cnn") < flops(None, "cnn-penalised") and flops(None, "cnn") < flops(None)
+    assert flops(None, "cnn") < flops(None, "cnn-at-l2-0.5")
+    assert flops("clean", "cnn") < flops("pgd-linf", "cnn") < flops("suite-linf", "cnn")
+    halfway, whole = flops(None, "vit-8-halfway"), flops(None, "vit-8")
+    assert halfway == pytest.approx(whole / 2, rel=0.01)
+    assert flops(None, "student-of-ep-cnn") > flops(None, "student-of-cnn")
+    assert flops("clean") > flops("clean", "cnn") and flops("transfer") == flops("transfer", "cnn")
+    settled, own = formulas.work(piece("corruptions-settled")), formulas.work(piece("corruptions"))
+    assert sum(settled.flops.values()) > sum(own.flops.values())
+    assert sum(own.making.values()) == 100 * 5 * len(own.making)
+
+
+def test_phases_are_weighed_by_their_share_of_the_run():
+    recipe = scales.row("quick", "ep-cnn").recipe
+    step, _, _ = formulas.network("quick", "sample", "ep-cnn")
+    shares = ((0.3, 6, 4), (0.25, 12, 6), (0.45, 20, 8))
+    steps = sum(share * (free + 2 * nudged + 1) for share, free, nudged in shares)
+    assert flops(None) == pytest.approx(recipe.images_seen * steps * step, rel=1e-3)
+
+
+def test_core_seconds_are_operations_over_rates_and_images_over_speed():
+    work = formulas.Work(True)
+    work.add("training", 4e9, 7)
+    work.add("training", 2e9, 1)
+    work.making = {"fog": 30, "snow": 20}
+    assert formulas.core_seconds(work, RATES, SPEED) == 3 + 3 + 1
+    assert work.steps == {"training": 8}
+
+
+def test_a_gpu_is_bound_by_its_products_or_by_its_launches():
+    work = formulas.Work(True, "bfloat16")
+    work.add("training", 800e12, 10)
+    assert formulas.gpu_seconds(work) == pytest.approx((10, 2))
+    work = formulas.Work(False)
+    work.add("gradient", 1e9, 1e6)
+    assert formulas.gpu_seconds(work) == pytest.approx((150, 100))
+
+
+def test_rates_of_a_core_follow_from_the_stored_benchmark():
+    report = costs.report("small", "cpu")
+    rates = formulas.cpu_rates(report)
+    assert set(rates) == {(r, t) for r in (True, False) for t in formulas.TASKS}
+    row = next(r for r in report["rows"] if r["task"] == "inference" and r["method"] == "CNN")
+    expected = formulas.pass_flops(CNN((4, 6, 8, 8), (1, 1, 1, 0))) * row["batch"]
+    assert rates[False, "inference"] == pytest.approx(
+        expected / row["milliseconds"] * 1e3 / report["threads"]
+    )
+    speed = formulas.making_rates(benchmark.stored("corruptions"))
+    assert min(speed.values()) > 0 and len(speed) > 30
+
+
+# Records
+
+
+def test_records_are_core_seconds_of_networks_and_measurements(out):
+    network = {"model": "cnn", "dataset": "sample", "scale": "smoke", "seed": 3, "threads": 2}
+    for seed, training in (
+        (3, {"history": [{"epoch": 1}, {"core_seconds": 70.0}], "seconds": 90}),
+        (4, {"history": [{}], "seconds": 90}),
+    ):
+        path = out / "checkpoints" / "smoke" / f"cnn-sample-s{seed}.json"
+        files.write_json(path, network | {"seed": seed, "training": training})
+    settings = network | {"measurement": "clean"}
+    files.write_json(
+        out / "results" / "smoke" / "sample" / "clean" / "cnn-s3-0.json",
+        {"settings": settings, "seconds": 8, "threads": 2},
+    )
+    found = {(r.piece.seed, r.piece.measurement): r for r in page.records("smoke")}
+    assert {key: r.seconds for key, r in found.items()} == {(3, None): 70.0, (4, None): 180, (3, "clean"): 16}
+    assert {r.kind for r in found.values()} == {"training", "measuring"}
+    assert found[3, None].piece == Piece("smoke", "sample", "cnn", 3, None, 1.0)
+
+
+def test_only_records_with_a_formula_are_compared():
+    recorded = [page.Record(piece(m, "cnn"), 5.0) for m in (None, "clean", "iterations", "failures")]
+    found = page.compared(recorded, (RATES, SPEED))
+    assert [r.piece.measurement for r, _ in found] == [None, "clean"]
+    assert found[0][1] == pytest.approx(flops(None, "cnn") / RATES[False, "training"])
+
+
+# The rule
+
+
+@pytest.mark.parametrize(
+    "training, measuring, word",
+    [
+        (1.0, 1.0, "supported"),
+        (1.9, 0.6, "supported"),
+        (2.1, 1.0, "contradicted"),
+        (1.0, 0.4, "contradicted"),
+        ([0.1] * 7 + [2.5] * 5, [0.1] * 7 + [2.5] * 5, "undecided"),  # sums agree, pieces do not
+        ([1.0] * 9, 1.0, "undecided"),
+    ],
+)
+def test_the_verdict_follows_the_records(training, measuring, word):
+    found = page.projection_holds(pairs(training, measuring))
+    assert (found.networks, found.method) == (word, "undecided")
+    assert found.sentence.startswith(f"For these records: {word}.")
+
+
+def test_the_verdict_names_both_ratios_and_the_share():
+    said = page.projection_holds(pairs(1.5, [0.8] * 10 + [5.0] * 2)).sentence
+    assert "1.50 times those of training (12) and 1.50 times those of measuring (12)" in said
+    assert "92% of all pieces" in said
+
+
+# Projections of the whole
+
+
+def need(pieces, gpu, dearest, core=10.0, making=0.0):
+    return page.Need(pieces, core, making, gpu, dearest)
+
+
+FOUND = {
+    "training": need(4, (100.0, 20.0), (50.0, 10.0), making=0.0),
+    "clean": need(4, (4.0, 2.0), (1.0, 0.5)),
+    "corruptions": need(2, (40.0, 4.0), (20.0, 2.0), 30.0, 25.0),
+}
+
+
+def test_everything_is_the_sum_and_the_dearest():
+    whole = page.total(FOUND)
+    assert (whole.pieces, whole.core_hours, whole.making) == (10, 50.0, 25.0)
+    assert whole.gpu_hours == (144.0, 26.0) and whole.dearest == (50.0, 10.0)
+
+
+def test_several_gpus_are_bound_by_the_longest_chain():
+    assert page.on_several(FOUND, 2) == (72.0, 13.0)
+    assert page.on_several(FOUND, 8) == (70.0, 12.0)
+
+
+def test_needs_cover_the_campaign_and_name_what_has_no_formula():
+    found, without = page.needs("smoke", (RATES, SPEED))
+    assert {name: n.pieces for name, n in found.items()} == {"training": 2, "clean": 2, "pgd-linf": 2}
+    assert without == []
+    assert found["training"].core_hours == pytest.approx(
+        sum(
+            formulas.core_seconds(formulas.work(piece(None, m, "smoke")), RATES, SPEED)
+            for m in ("ep-cnn", "cnn")
+        )
+        / 3600
+    )
+
+
+# The page
+
+RECORDED = {
+    "quick": [r for r, _ in pairs(1.0, 1.0)] + [page.Record(piece("pgd-l2", "cnn"), 7200.0)],
+    "cpu": [page.Record(piece(None, "cnn", "cpu"), 36_000.0)],
+}
+
+
+def test_the_answer_says_what_is_stored_and_that_no_gpu_was_there():
+    said = figures.answer(RECORDED, FOUND)
+    assert "2.7 core-hours at quick (25 networks and measurements)" in said
+    assert "10 core-hours at cpu (1 networks" in said
+    assert "26 to 144 hours on one H100, 12 to 70 on 8, or 50 core-hours on CPUs" in said
+    assert "nothing of that was measured on a GPU" in said
+
+
+def test_tables_hold_every_number():
+    said = str(figures.recorded_table(RECORDED))
+    cell = r"<td>([^<]*)</td>"
+    rows = re.findall(rf"<tr><th>([^<]*)</th>{cell}{cell}{cell}</tr>", said)
+    assert rows == [
+        ("quick", "training", "12", "0.33"),
+        ("quick", "measuring", "13", "2.3"),
+        ("cpu", "training", "1", "10"),
+    ]
+    said = str(figures.needs_table(FOUND, ["iterations"]))
+    names = re.findall(r"<tr><th>([^<]*)</th>", said)
+    assert names == ["training", "corruptions", "clean", "everything"]
+    assert "Without a formula, and left out: iterations." in said and "26 to 144" in said
+
+
+def test_the_figure_shows_the_dearest_at_every_scale(monkeypatch):
+    monkeypatch.setattr(figures.pictures, "draw", axes_only)
+    training, measuring = figures.figure("fig-campaign-cost", RECORDED)
+    assert [t.get_text() for t in training.get_yticklabels()] == ["EP-CNN", "CNN"]
+    assert [t.get_text() for t in measuring.get_yticklabels()] == ["clean", "pgd-l2"]
+    assert training.get_xscale() == "log"
+    assert {t.get_text() for t in training.texts} == {"quick", "cpu"}
+    points = {tuple(p) for line in measuring.lines for p in line.get_xydata()}
+    assert points == {(100 / 3600, 0.0), (2.0, 1.0)}
+
+
+def test_the_figure_of_the_formulas_names_what_is_furthest_off(monkeypatch):
+    found = pairs(1.0, 1.0) + [(page.Record(piece("zooms"), 60.0), 600.0)]
+    assert "zooms 10" in figures.figure_of_formulas("fig-formulas", found).alt
+    monkeypatch.setattr(figures.pictures, "draw", axes_only)
+    [ax] = figures.figure_of_formulas("fig-formulas", found)
+    assert {"zooms", "training", "measuring"} <= {t.get_text() for t in ax.texts}
+    assert (1.0, 10.0) in {tuple(p) for line in ax.lines for p in line.get_xydata()}
+
+
+def test_figures_are_valid():
+    for label, draw in (
+        ("fig-campaign-cost", lambda l: figures.figure(l, RECORDED)),
+        ("fig-formulas", lambda l: figures.figure_of_formulas(l, pairs(1.5, 0.7))),
+    ):
+        is_valid_svg_of_the_same_bytes_that_loads_nothing(([draw(label), draw(label)], label))
+
+
+def test_assumptions_are_named_as_such_with_their_numbers():
+    said = figures.assumptions()
+    assert "H100, assumed" in said and "10% to 50%" in said and "100 to 150 µs" in said
+    assert "float32 67, tf32 400, bfloat16 800" in said and "No GPU was there" in said
+    report = json.loads((benchmark.STORED / "cost.json").read_text())
+    assert benchmark.in_words(report) in said
