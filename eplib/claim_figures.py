@@ -2,10 +2,10 @@
 
 import html
 
-from eplib import published
+from eplib import chapters, published
 from eplib.chapters import DATASET_NAMES
 from eplib.pictures import draw
-from eplib.sentences import COLOURS, scrolling
+from eplib.sentences import COLOURS, Html, scrolling
 
 MARKS = {"supported": "^", "contradicted": "v", "undecided": "o"}
 COLUMNS = ("for these networks", "for the method")
@@ -43,6 +43,19 @@ def _words(j, who):
     """A claim, with what it was tested against where that is said."""
     words = j.claim.words.rstrip(".").split(":")[0]
     return f"{words} ({who})" if who else words
+
+
+def badge(every):
+    """A badge for each data set and scale that the verdicts rest on, with all numbers of images and seeds."""
+    kept = [j.badge for j in every if j.badge]
+    boxes = []
+    for name, scale in dict.fromkeys((b.dataset_name, b.scale) for b in kept):
+        alike = [b for b in kept if (b.dataset_name, b.scale) == (name, scale)]
+        low, high = min(b.n for b in alike), max(b.n for b in alike)
+        n = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+        seeds = ", ".join(map(str, sorted({s for b in alike for s in b.seeds})))
+        boxes.append(chapters.badge_box(f"{name}, {scale} scale, n = {n} test images, seeds {seeds}"))
+    return Html("".join(boxes))
 
 
 def of_the_paper():

@@ -273,19 +273,6 @@ def answer(every):
     )
 
 
-def badge(every):
-    """A badge for each data set and scale that the verdicts rest on, with all numbers of images and seeds."""
-    kept = [j.badge for j in every if j.badge]
-    boxes = []
-    for name, scale in dict.fromkeys((b.dataset_name, b.scale) for b in kept):
-        alike = [b for b in kept if (b.dataset_name, b.scale) == (name, scale)]
-        low, high = min(b.n for b in alike), max(b.n for b in alike)
-        n = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-        seeds = ", ".join(map(str, sorted({s for b in alike for s in b.seeds})))
-        boxes.append(chapters.badge_box(f"{name}, {scale} scale, n = {n} test images, seeds {seeds}"))
-    return Html("".join(boxes))
-
-
 def table(every):
     """The table of claims: claim, published, our verdicts on these networks and on the method, what they rest
     on, and the chapter; the whole sentence of every verdict is folded below its word.

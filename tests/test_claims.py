@@ -133,11 +133,11 @@ def test_one_badge_says_on_what_all_words_rest():
     def of(n, seeds, scale="quick"):
         return Judged(claims.CLAIMS[0], {}, Badge("sample", scale, n, seeds))
 
-    two = claims.badge([of(64, (11,)), of(2000, (13, 17)), Judged(claims.CLAIMS[0], {}, None)])
+    two = claim_figures.badge([of(64, (11,)), of(2000, (13, 17)), Judged(claims.CLAIMS[0], {}, None)])
     assert two.count("eplib-badge") == 1
     assert "quick scale, n = 64 to 2,000 test images, seeds 11, 13, 17" in two
-    assert claims.badge([of(64, (11,)), of(5, (11,), "cpu")]).count("eplib-badge") == 2
-    assert "n = 7 test images" in claims.badge([of(7, (11,))])
+    assert claim_figures.badge([of(64, (11,)), of(5, (11,), "cpu")]).count("eplib-badge") == 2
+    assert "n = 7 test images" in claim_figures.badge([of(7, (11,))])
 
 
 def test_every_figure_of_the_paper_has_its_place_in_a_chapter_of_the_book():
