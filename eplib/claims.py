@@ -26,7 +26,7 @@ from eplib import (
     transformer_verdicts,
 )
 from eplib.checks import InputError, strength
-from eplib.sentences import Html, Text, scrolling, word
+from eplib.sentences import Text, scrolling, word
 
 BOTH = ("ep-cnn", "cnn")
 AT = "cnn-at-l2-0.5"
