@@ -1,5 +1,6 @@
 """The page *What the campaign costs*: its figures, tables and sentences, from `eplib.campaign_costs`."""
 
+import math
 import statistics
 
 from eplib import benchmark, campaign_costs, pictures, projections, sentences
@@ -79,7 +80,7 @@ def figure_of_formulas(label, pairs):
     named, seen = [], set()
     for pair in far:
         what = _title(pair[0].piece)
-        if what not in seen and len(named) < LABELLED:
+        if what not in seen and len(named) < LABELLED and all(_apart(pair, other) for other in named):
             named.append(pair)
             seen.add(what)
 
@@ -104,12 +105,19 @@ def figure_of_formulas(label, pairs):
     caption = (
         "How to read it: a dot is a stored network or measurement; on the line the formula is right, between"
         f" the dotted lines within a factor of {FACTOR:g}. Above, too much is projected. Named are those that"
-        " are furthest off, each kind once."
+        " are furthest off, where there is room. Dots in a row share a formula; what they"
+        " took differs with the network and with what else the machine did."
     )
     said = ", ".join(f"{kind} {ratio(part):.2f}" for kind in KINDS if (part := of_kind(pairs, kind)))
     worst = "; ".join(f"{_title(r.piece)} {s / r.seconds:.2g}" for r, s in named)
     alt = f"Projected over recorded core-time in all: {said}. Furthest off: {worst}."
     return pictures.draw(label, (1, 1), plot, caption, alt, width=8.0, height=5.0)
+
+
+def _apart(pair, other):
+    """Whether two dots are far enough from each other for a name each."""
+    (r, s), (q, t) = pair, other
+    return abs(math.log10(r.seconds / q.seconds)) > 0.7 or abs(math.log10(s / t)) > 0.15
 
 
 def _title(piece):
@@ -126,8 +134,10 @@ def between(longest, shortest):
     return f"{hours(shortest)} to {hours(longest)}"
 
 
-def answer(recorded, found):
-    """The page's one sentence, from {scale: records} and `campaign_costs.needs` of `paper`."""
+def answer(scale, recorded, found, pairs):
+    """The page's one sentence, from {scale: records}, `campaign_costs.needs` of `scale` and what is compared
+    at `quick`.
+    """
     stored = ", ".join(
         f"{hours(sum(r.seconds for r in every) / 3600)} core-hours at {scale} ({len(every):,} networks and"
         " measurements)"
@@ -136,11 +146,17 @@ def answer(recorded, found):
     )
     whole = campaign_costs.total(found)
     return Text(
-        f"{BEGINNING}What is stored took {stored or 'nothing yet'}; the whole of paper scale"
+        f"{BEGINNING}What is stored took {stored or 'nothing yet'}; the whole of {scale} scale"
         f" ({whole.pieces:,} pieces) is projected to need {between(*whole.gpu_hours)} hours on one H100,"
         f" {between(*campaign_costs.on_several(found))} on {GPUS}, or {hours(whole.core_hours)} core-hours"
-        " on CPUs, and nothing of that was measured on a GPU."
+        f" on CPUs, by formulas that give {_ratios(pairs)} the time that stored networks of quick scale took;"
+        " nothing of it was measured on a GPU."
     )
+
+
+def _ratios(pairs):
+    parts = ((kind, of_kind(pairs, kind)) for kind in KINDS)
+    return " and ".join(f"{ratio(part):.2f} times ({kind})" for kind, part in parts if part)
 
 
 def recorded_table(recorded):
@@ -154,23 +170,46 @@ def recorded_table(recorded):
     return sentences.table(("scale", "", "stored", "core-hours"), lines)
 
 
-def needs_table(found, without):
-    """What a whole scale is projected to need, as a table, the longest on a GPU first."""
+def needs_table(found, without, pairs):
+    """What a whole scale is projected to need, as a table, the longest on a GPU first, with how far the
+    formula of each line was from the records that are compared.
+    """
+    known = campaign_costs.ratios(pairs)
     ordered = sorted(found.items(), key=lambda item: -item[1].gpu_hours[0])
-    lines = [(name, f"{n.pieces:,}", *_times(n)) for name, n in ordered]
+    lines = [
+        (name, f"{n.pieces:,}", *_times(n), f"{known[name]:.2f}" if name in known else "–")
+        for name, n in ordered
+    ]
     whole = campaign_costs.total(found)
-    lines.append(("everything", f"{whole.pieces:,}", *_times(whole)))
+    lines.append(("everything", f"{whole.pieces:,}", *_times(whole), ""))
     left_out = f" Without a formula, and left out: {', '.join(without)}." if without else ""
     note = (
-        f"Projected, not measured. CPU: at the rates of one core in the stored benchmarks, corrupted images"
+        "Projected, not measured. CPU: at the rates of one core in the stored benchmarks, corrupted images"
         f" included ({hours(whole.making)} core-hours). H100: from assumed rates, best to worst, without"
-        f" making corrupted images.{left_out}"
+        " making corrupted images. The last column is the formula over the records of quick scale; divided by"
+        f" it, the lines that have one come to {hours(campaign_costs.as_recorded(found, known))} core-hours."
+        f"{left_out}"
     )
-    return sentences.table(("", "pieces", "core-hours on CPUs", "hours on one H100"), lines, note)
+    return sentences.table(
+        ("", "pieces", "core-hours on CPUs", "hours on one H100", "formula / record"), lines, note
+    )
 
 
 def _times(need):
     return hours(need.core_hours), between(*need.gpu_hours)
+
+
+def narrower():
+    """What the benchmark says of the rates of narrower networks, in words."""
+    report = benchmark.stored("cost")
+    found = {r["channels"][0]: r for r in report["rows"] if r["task"] == "growth with width"}
+    rates = {width: r["floor"] / r["milliseconds"] for width, r in found.items()}
+    narrow, wide = min(rates), report["rows"][0]["channels"][0]
+    return Text(
+        f"In the same benchmark an EP-CNN whose first layer has {narrow} channels, as at quick scale, reaches"
+        f" {rates[narrow] / rates[wide]:.2f} times the operations a second of one with {wide}, whose rates"
+        " the projections use at every width (looked at afterwards, and left as it was)."
+    )
 
 
 def assumptions():

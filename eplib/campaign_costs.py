@@ -4,7 +4,7 @@ what a whole scale is projected to need.
 
 from dataclasses import dataclass
 
-from eplib import campaign, files, projections, results
+from eplib import campaign, files, projections, results, scales
 from eplib.campaign import Piece
 from eplib.verdicts import Verdict
 
@@ -28,17 +28,26 @@ class Record:
 
 
 def records(scale):
-    """Every stored network of a scale, and every measurement of one, as `Record`s."""
+    """Every stored network of a scale, and every measurement of one, as `Record`s; those of other people's
+    networks, which no row of the scale trains, are left out.
+    """
     found = []
     for place in results.folders(scale)[1]:
         for path in sorted((place / "checkpoints" / scale).glob("*.json")):
             found.append(_trained(files.read_json(path, "record")))
         for path in sorted((place / "results" / scale).glob("*/*/*.json")):
             found.append(_measured(files.read_json(path, "record")))
-    return found
+    return [r for r in found if r is not None]
+
+
+def _known(said):
+    size = scales.scale(said["scale"])
+    return said["model"] in size.others.get(said["dataset"], size.rows)
 
 
 def _trained(record):
+    if not _known(record):
+        return None
     training = record["training"]
     last = training["history"][-1]
     seconds = last.get("core_seconds", training["seconds"] * record.get("threads", 1))
@@ -46,6 +55,8 @@ def _trained(record):
 
 
 def _measured(record):
+    if not _known(record["settings"]):
+        return None
     piece = _piece(record["settings"], record["settings"]["measurement"])
     return Record(piece, record["seconds"] * record.get("threads", 1))
 
@@ -67,6 +78,14 @@ def of_kind(pairs, kind):
 def ratio(pairs):
     """Projected over recorded, in all."""
     return sum(seconds for _, seconds in pairs) / sum(r.seconds for r, _ in pairs)
+
+
+def ratios(pairs):
+    """{"training" or measurement: projected over recorded, in all}."""
+    found = {}
+    for pair in pairs:
+        found.setdefault(pair[0].piece.measurement or "training", []).append(pair)
+    return {name: ratio(part) for name, part in found.items()}
 
 
 def within(pairs):
@@ -159,6 +178,11 @@ def total(found):
         tuple(sum(n.gpu_hours[i] for n in every) for i in (0, 1)),
         tuple(max(n.dearest[i] for n in every) for i in (0, 1)),
     )
+
+
+def as_recorded(found, known):
+    """Core-hours of everything with a known ratio (`ratios`), divided by it: at the pace of the records."""
+    return sum(need.core_hours / known[name] for name, need in found.items() if name in known)
 
 
 def on_several(found, gpus=GPUS):

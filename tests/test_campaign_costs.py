@@ -162,6 +162,8 @@ def test_records_are_core_seconds_of_networks_and_measurements(out):
     ):
         path = out / "checkpoints" / "smoke" / f"cnn-sample-s{seed}.json"
         files.write_json(path, network | {"seed": seed, "training": training})
+    other = {"model": "example", "training": {"history": []}}
+    files.write_json(out / "checkpoints" / "smoke" / "example-sample-s3.json", network | other)
     settings = network | {"measurement": "clean"}
     files.write_json(
         out / "results" / "smoke" / "sample" / "clean" / "cnn-s3-0.json",
@@ -253,11 +255,13 @@ RECORDED = {
 
 
 def test_the_answer_says_what_is_stored_and_that_no_gpu_was_there():
-    said = figures.answer(RECORDED, FOUND)
+    said = figures.answer("paper", RECORDED, FOUND, pairs(0.5, 1.25))
     assert "2.7 core-hours at quick (25 networks and measurements)" in said
     assert "10 core-hours at cpu (1 networks" in said
     assert "26 to 144 hours on one H100, 12 to 70 on 8, or 50 core-hours on CPUs" in said
-    assert "nothing of that was measured on a GPU" in said
+    assert "formulas that give 0.50 times (training) and 1.25 times (measuring) the time" in said
+    assert "the whole of paper scale (10 pieces)" in said
+    assert "nothing of it was measured on a GPU" in said
 
 
 def test_tables_hold_every_number():
@@ -269,10 +273,12 @@ def test_tables_hold_every_number():
         ("quick", "measuring", "13", "2.3"),
         ("cpu", "training", "1", "10"),
     ]
-    said = str(figures.needs_table(FOUND, ["iterations"]))
+    said = str(figures.needs_table(FOUND, ["iterations"], pairs(0.5, 1.25)))
     names = re.findall(r"<tr><th>([^<]*)</th>", said)
     assert names == ["training", "corruptions", "clean", "everything"]
     assert "Without a formula, and left out: iterations." in said and "26 to 144" in said
+    assert "10</td><td>20 to 100</td><td>0.50" in said and "4 to 40</td><td>–" in said
+    assert f"come to {10 / 0.5 + 10 / 1.25:.0f} core-hours" in said
 
 
 def test_the_figure_shows_the_dearest_at_every_scale(monkeypatch):
@@ -309,3 +315,13 @@ def test_assumptions_are_named_as_such_with_their_numbers():
     assert "float32 67, tf32 400, bfloat16 800" in said and "No GPU was there" in said
     report = json.loads((benchmark.STORED / "cost.json").read_text())
     assert benchmark.in_words(report) in said
+
+
+def test_narrower_networks_are_compared_by_operations_a_second(monkeypatch):
+    def row(width, milliseconds, floor):
+        shape = {"channels": [width, 2 * width], "milliseconds": milliseconds, "floor": floor}
+        return shape | {"task": "growth with width"}
+
+    report = {"rows": [row(32, 10.0, 8.0), row(16, 5.0, 2.0), row(64, 40.0, 36.0)]}
+    monkeypatch.setattr(benchmark, "stored", lambda name: report)
+    assert "has 16 channels" in figures.narrower() and "reaches 0.50 times" in figures.narrower()
