@@ -88,6 +88,16 @@ def _import(options):
     return {"checkpoint": str(path), "sha256": record["sha256"], **said}
 
 
+def _fetch(options):
+    from eplib import fetching, manifests
+
+    if not options.manifest:
+        return fetching.fetch(options.where, options.out, options.scale)
+    if options.where or options.out or options.scale:
+        raise InputError("--manifest writes the manifest of a folder and fetches nothing: give it alone")
+    return manifests.write(options.manifest)
+
+
 def _campaign(options):
     from eplib import campaign, campaign_run
 
@@ -235,6 +245,17 @@ def _parser():
     )
     brought.add_argument(
         "--model", metavar="MODULE:FUNCTION", help="what builds a feed-forward classifier, importable"
+    )
+    fetch = command(
+        "fetch", _fetch, "fetch a larger set of networks and results, from a folder or an address"
+    )
+    fetch.add_argument(
+        "where", nargs="?", help="folder or http(s) address with a networks.json (default: EPLIB_NETWORKS)"
+    )
+    fetch.add_argument("--scale", help="quick, cpu or paper (default: all of them)")
+    fetch.add_argument("--out", help="data folder that they come into (default: data)")
+    fetch.add_argument(
+        "--manifest", metavar="FOLDER", help="instead: write the networks.json of a data folder to publish"
     )
     campaign = command("campaign", _campaign, "train and measure every network, or say where that stands")
     campaign.add_argument("action", nargs="?", choices=["run"], help="go on (without it: show every piece)")

@@ -155,10 +155,10 @@ def load(path):
             raise ValueError("its settings are not those its name stands for")
         table = pd.read_csv(io.BytesIO(contents["csv"]))
         with np.load(io.BytesIO(contents["npz"]), allow_pickle=False) as arrays:
-            clean = np.unpackbits(arrays["correct_clean"], count=n).astype(bool)
-            correct = np.unpackbits(arrays["correct"], axis=1, count=n).astype(bool)
             if arrays["image_ids"].shape != (n,):
                 raise ValueError(f"it holds {len(arrays['image_ids'])} images and not {n}")
+            clean = np.unpackbits(arrays["correct_clean"], count=n).astype(bool)
+            correct = np.unpackbits(arrays["correct"], axis=1, count=n).astype(bool)
             more = {k.removeprefix(ARRAY): arrays[k] for k in arrays.files if k.startswith(ARRAY)}
             return Result(settings, table, arrays["image_ids"], clean, correct, record, more)
     except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
