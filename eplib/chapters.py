@@ -106,9 +106,7 @@ def check(scale, dataset, seeds):
 
 
 def also(networks):
-    """Show networks of others on this page too: paths of checkpoints that `python -m eplib import` wrote, a
-    list or one. InputError for anything else.
-    """
+    """Show networks of others on this page too, see `others.show`."""
     others.show(networks)
 
 
@@ -207,11 +205,7 @@ def stored(shown, measurement, models=None):
     if shown is None:
         return {}
     found = _of_rows(shown, measurement, models)
-    for model, every in ({} if models else others.at(shown.scale)).items():
-        can = [c for c in every if _possible(c, measurement)]
-        results = [measurements.stored_or_measured(c, measurement) for c in can]
-        found |= {model: results} if results else {}
-    return found
+    return found if models else found | others.measured(shown.scale, measurement)
 
 
 def _of_rows(shown, measurement, models):
@@ -231,15 +225,11 @@ def _result(checkpoint, measurement):
     """The stored result of a measurement, or None, also where it cannot be made of this network. Raises
     InputError where what is stored is damaged.
     """
-    return measurements.stored(checkpoint, measurement) if _possible(checkpoint, measurement) else None
-
-
-def _possible(checkpoint, measurement):
     try:
         measurements.settings_of(checkpoint, measurement)
     except InputError:
-        return False
-    return True
+        return None
+    return measurements.stored(checkpoint, measurement)
 
 
 def paired(found, first, second):

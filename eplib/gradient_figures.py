@@ -75,9 +75,9 @@ def progress(found, page):
     """How one long PGD run goes on: loss, images right, zero and exploding gradients against the iteration.
 
     found: {model: [Result of "iterations", one a seed]}; the first seed of each is drawn. page:
-    `chapters.Badge`. Raises InputError without a result.
+    `chapters.Badge`. A network that is right about no image is left out. Raises InputError without a result.
     """
-    models = attack_figures.ordered(found)
+    models = [m for m in attack_figures.ordered(found) if found[m][0].correct_clean.any()]
     if not models:
         raise InputError("no result of iterations: measure iterations of one network first")
     metrics = {

@@ -6,7 +6,7 @@ that it shows.
 
 from dataclasses import replace
 
-from eplib import checkpoints
+from eplib import checkpoints, measurements
 from eplib.checks import InputError
 
 _given = ()  # the checkpoints of this session
@@ -64,3 +64,18 @@ def at(scale):
     for c in _given:
         found.setdefault(c.record["model"], []).append(replace(c, record=c.record | {"scale": scale}))
     return found
+
+
+def measured(scale, measurement):
+    """{model: [Result, one a seed]} of this session's networks with a scale's sizes, stored or measured now;
+    without those of which it cannot be made.
+    """
+    found = {model: [_measured(c, measurement) for c in every] for model, every in at(scale).items()}
+    return {model: [r for r in results if r] for model, results in found.items() if any(results)}
+
+
+def _measured(checkpoint, measurement):
+    try:
+        return measurements.stored_or_measured(checkpoint, measurement)
+    except InputError:  # it has no equilibria, or networks that the measurement needs are not stored
+        return None

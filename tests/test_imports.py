@@ -481,6 +481,15 @@ def test_networks_of_others_stand_beside_the_stored(out, lab, monkeypatch):
     assert "lab-net" not in chapters.stored(shown, "clean")
 
 
+def test_what_cannot_be_measured_of_a_network_is_left_out(out, tmp_path, classifier):
+    options = dict(model="model_utils:small", dataset="sample", name="my-cnn")
+    chapters.also(str(imports.write(classifier[1], tmp_path / "out", **options)))
+    shown = chapters.Shown("smoke", "sample", (0,))
+    assert "my-cnn" in chapters.stored(shown, "pgd-linf")
+    for measurement in ("settling", "horizons"):  # refused by its settings, refused when measured
+        assert "my-cnn" not in chapters.stored(shown, measurement)
+
+
 def test_a_page_shows_the_data_set_of_the_networks_given(tmp_path, net, lab):
     chapters.also([lab])
     assert chapters.choose("smoke").dataset == "sample"
