@@ -10,6 +10,7 @@ import os
 import sys
 import tomllib
 from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -234,8 +235,16 @@ def _snapshot(piece):
     return carried if carried.exists() and not here.exists() else here
 
 
+@lru_cache(maxsize=32)  # of a network's many measurements; a file that changes is read again
+def _loaded(record, *written):
+    return checkpoints.load(record)
+
+
 def _measured(piece):
-    checkpoint = checkpoints.load(record_of(piece))
+    record = record_of(piece)
+    files.note(record)
+    weights = record.with_suffix(".safetensors")
+    checkpoint = _loaded(record, *(p.stat().st_mtime_ns for p in (record, weights) if p.exists()))
     return results.find(measurements.settings_of(checkpoint, piece.measurement)) is not None
 
 
@@ -273,7 +282,15 @@ def _training_seconds(record):
 
 
 def _records(within, pattern):
-    return [files.read_json(path, "record") for place in within for path in sorted(place.glob(pattern))]
+    found = [path for place in within for path in sorted(place.glob(pattern))]
+    for path in found:
+        files.note(path)  # also where it is not read again
+    return [_read(path, path.stat().st_mtime_ns) for path in found]
+
+
+@cache
+def _read(path, written):
+    return files.read_json(path, "record")
 
 
 def table(scale=None, path=LIST):
