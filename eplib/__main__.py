@@ -98,6 +98,12 @@ def _fetch(options):
     return manifests.write(options.manifest)
 
 
+def _export(options):
+    from eplib import exporting
+
+    return exporting.export(options.checkpoint, options.out, options.results)
+
+
 def _campaign(options):
     from eplib import campaign, campaign_run
 
@@ -257,6 +263,12 @@ def _parser():
     fetch.add_argument(
         "--manifest", metavar="FOLDER", help="instead: write the networks.json of a data folder to publish"
     )
+    taken = command(
+        "export", _export, "write a network as one file of PyTorch code, with its evaluation card"
+    )
+    taken.add_argument("--checkpoint", required=True, help="path of a .safetensors of train or import")
+    taken.add_argument("--out", required=True, help="a new folder")
+    taken.add_argument("--results", help="folder that measure wrote, besides data/results")
     campaign = command("campaign", _campaign, "train and measure every network, or say where that stands")
     campaign.add_argument("action", nargs="?", choices=["run"], help="go on (without it: show every piece)")
     campaign.add_argument("--scale", help="smoke, quick, cpu or paper (show: all of them; run: needed)")

@@ -192,8 +192,8 @@ def _check_arrays(path, entry):
 
 def write(folder):
     """Write the manifest of a data folder that is to be published: every whole network and result of
-    checkpoints/ and results/, each loaded once. Returns {manifest, networks, results, bytes}; InputError where
-    there are none, or one is damaged.
+    checkpoints/ and results/, each loaded once. Returns {manifest, networks, results, bytes}; InputError
+    where there are none, or one is damaged.
     """
     folder = Path(folder)
     if not folder.is_dir():
