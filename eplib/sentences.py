@@ -158,7 +158,7 @@ def rerun(slug, shown, outcomes):
     measuring = sum(r.record["seconds"] for r in every)
     trained = {(m, r.settings["seed"]) for m, rs in outcomes.items() for r in rs}
     learning = sum(
-        c.record["training"]["seconds"]
+        c.record["training"].get("seconds", 0)  # networks of others do not say it
         for m in outcomes
         for c in networks(shown, m)
         if (m, c.record["seed"]) in trained
