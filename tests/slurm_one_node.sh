@@ -35,7 +35,7 @@ stop() {
 if [[ $ask == stop ]]; then stop; exit; fi
 
 [[ $(id -u) == 0 ]] || { echo "SLURM's daemons start other users' jobs, so they need root" >&2; exit 1; }
-if ! command -v slurmctld munged >/dev/null || ! command -v slurmd >/dev/null; then
+if ! { command -v munged && command -v slurmctld && command -v slurmd; } >/dev/null; then
   command -v apt-get >/dev/null || { echo "no SLURM here, and no apt-get to install slurm-wlm and munge with" >&2; exit 1; }
   # its own daemons are not started by the installation: some containers would
   export DEBIAN_FRONTEND=noninteractive

@@ -7,6 +7,7 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,8 @@ from eplib import campaign, checkpoints, cluster, files, training
 
 WORKFLOW = files.ROOT / "eplib" / "workflow"
 ONE_NODE = files.ROOT / "tests" / "slurm_one_node.sh"
+PLUGIN = find_spec("snakemake_executor_plugin_slurm")
+NO_PLUGIN = "snakemake-executor-plugin-slurm is not installed: no cluster is tried"
 LIST = """
 [[piece]]
 scale = "smoke"
@@ -90,6 +93,25 @@ def test_what_was_not_made_is_named_with_the_last_line_it_wrote(out):
     }
 
 
+@pytest.mark.skipif(PLUGIN is None, reason=NO_PLUGIN)
+def test_slurm_is_asked_for_a_gpu_at_paper_scale_alone():
+    from snakemake_executor_plugin_slurm.submit_string import get_submit_command
+    from snakemake_executor_plugin_slurm.utils import set_gres_string
+
+    class Resources(dict):
+        __getattr__ = dict.__getitem__
+
+    shared = dict(run_uuid="run", slurm_logfile="log", comment_str="rule", account="", partition="")
+    calls = {}
+    for scale in ("cpu", "paper"):
+        asked, threads = made(cluster.resources(piece(scale))), cluster.job(piece(scale)).threads
+        job = SimpleNamespace(resources=Resources(asked), threads=threads)
+        calls[scale] = get_submit_command(job, shared | {"workdir": "/"}) + set_gres_string(job)
+        assert f" --mem {asked['mem_mb']} " in calls[scale] and f" -t {asked['runtime']} " in calls[scale]
+        assert f" --cpus-per-task={threads} " in calls[scale]
+    assert calls["paper"].endswith(" --gpus=1") and "gpu" not in calls["cpu"]
+
+
 @pytest.mark.parametrize("name", ["slurm", "kubernetes"])
 def test_profiles_retry_and_go_on_after_failures(name):
     text = (WORKFLOW / name / "config.yaml").read_text()
@@ -105,8 +127,8 @@ def test_profiles_retry_and_go_on_after_failures(name):
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
     """The environment in which this machine is a cluster."""
-    if find_spec("snakemake_executor_plugin_slurm") is None:
-        pytest.skip("snakemake-executor-plugin-slurm is not installed: no cluster is tried")
+    if PLUGIN is None:
+        pytest.skip(NO_PLUGIN)
     folder = tmp_path_factory.mktemp("slurm")
     try:
         started = subprocess.run(
@@ -177,11 +199,12 @@ def ran(slurm, tmp_path_factory):
 @pytest.mark.timeout(600)
 def test_on_a_cluster_a_killed_training_goes_on_and_ends_with_the_same_weights(ran, tmp_path):
     _, written, states, on_cluster, data = ran
-    assert [state for _, state in on_cluster["sample_cnn_s0"]] == ["CANCELLED", "COMPLETED"], written
+    killed, resumed = (state for _, state in on_cluster["sample_cnn_s0"])
+    assert killed in ("CANCELLED", "FAILED") and resumed == "COMPLETED", written
     first, second = (
         [i for p, i in states if p == process] for process in dict.fromkeys(p for p, _ in states)
     )
-    assert first[-1] < 8 and second[0] == first[-1] + 1 and second[-1] <= 8
+    assert first[-1] < 8 and first[-1] < second[0] <= first[-1] + 2  # killed between saving and saying so
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as on the cluster: sums in another order are other weights
     try:
