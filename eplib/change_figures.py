@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import numpy as np
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-from eplib import chapters, claims
+from eplib import chapters, claims, sentences
 from eplib.changes import ABSENT, MINUTE, SCALES, counts, flips, latest, steps, titled
 from eplib.network_figures import spread
 from eplib.pictures import draw
@@ -83,8 +83,7 @@ def _line(before, after):
 
 
 def _change(old, new):
-    marked = f'<strong style="color:{COLOURS.get(new, COLOURS["undecided"])}">{new}</strong>'
-    return new if new == old else f"{old} → {marked}"
+    return new if new == old else f"{old} → {sentences.word(new)}"
 
 
 def figure(label, entries):

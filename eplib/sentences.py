@@ -69,8 +69,9 @@ def verdict_box(verdict):
 
 
 def word(name):
-    """A verdict's word in its colour, on a light page and on a dark one."""
-    return f'<strong style="color:light-dark({COLOURS[name]},{IN_THE_DARK[name]})">{name}</strong>'
+    """A verdict's word in its colour, on a light page and on a dark one; any other word is grey."""
+    light, dark = (colours.get(name, colours["undecided"]) for colours in (COLOURS, IN_THE_DARK))
+    return f'<strong style="color:light-dark({light},{dark})">{name}</strong>'
 
 
 def along_the_curve(leaders, norm):
