@@ -41,9 +41,8 @@ def figure(label, recorded):
                 ax.plot(x, at, "o", color=COLOURS[scale], markersize=5)
                 if at:
                     place = (x[-1], at[-1])
-                    ax.annotate(
-                        scale, place, (0, 6), textcoords="offset points", color=COLOURS[scale], ha="center"
-                    )
+                    colour = COLOURS[scale]
+                    ax.annotate(scale, place, (7, -4), textcoords="offset points", color=colour)
             ax.set_yticks(range(len(rows)), [shown[kind](name) for name in rows], fontsize=8)
             title = "training one network" if kind == "training" else "measuring one network"
             ax.set(xscale="log", xlabel="core-hours", title=title, ylim=(-0.7, len(rows) + 0.2))
