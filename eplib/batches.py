@@ -36,6 +36,9 @@ def run(slugs, parameters, each, out):
     if twice:
         raise InputError(f"{', '.join(twice)} given with -p and with --each: give it once")
     every = [(slug, varied) for slug in slugs for varied in combinations(each)]
+    if len(every) == 1:
+        slug, varied = every[0]
+        return [book.execute(slug, target(out, slug, varied), parameters | varied)]
     made, failed = [], []
     for number, (slug, varied) in enumerate(every, 1):
         path = target(out, slug, varied)
@@ -46,10 +49,8 @@ def run(slugs, parameters, each, out):
             why = str(error).strip().splitlines()[-1]
             failed.append(f"{path.name} ({why})")
             print(f"[{number}/{len(every)}] {path} failed: {why}", flush=True)
-    if failed and len(every) > 1:
+    if failed:
         raise InputError(
             f"{len(failed)} of {len(every)} notebooks failed: {'; '.join(failed)}; the others are in {out}"
         )
-    if failed:
-        raise InputError(why)
     return made
