@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from eplib import baselines, checklist, files, results, suite
+from eplib import baselines, checklist, files, results, studies, suite
 from eplib.checks import NORMS, amount
 from eplib.measurements import MEASUREMENTS
+from eplib.network import EPCNN
 
 FORMAT = 1
 ENOUGH = 1000  # images under attack
@@ -67,6 +68,7 @@ def card(checkpoint, found):
             {
                 "measurement": m,
                 "run": m in found,
+                "applies": m not in studies.STUDIES or isinstance(net, EPCNN),
                 "results": [_result(n, r) for n, r in found.get(m, {}).items()],
             }
             for m in MEASUREMENTS
@@ -216,8 +218,10 @@ def text(card):
     ]
     lines += ["before and after; intervals are those of 95 %. `card.json` has every row.", ""]
     lines += [line for m in run for line in _measured(m)] or ["Nothing.", ""]
-    missing = [m["measurement"] for m in card["measurements"] if not m["run"]]
+    missing = [m["measurement"] for m in card["measurements"] if m["applies"] and not m["run"]]
     lines += ["## Not run", "", (", ".join(missing) or "Every measurement was run") + ".", ""]
+    without = [m["measurement"] for m in card["measurements"] if not m["applies"]]
+    lines += [f"Of networks that settle alone: {', '.join(without)}.", ""] if without else []
     lines += [
         "## Checklist",
         "",

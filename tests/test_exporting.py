@@ -194,6 +194,15 @@ def test_the_card_can_be_read(shipped):
         )
 
 
+def test_what_a_feed_forward_network_cannot_have_is_not_missing(away):
+    folder = away[SHIPPED_CNN.stem][1]
+    measured = json.loads((folder / "card.json").read_text())["measurements"]
+    without = {m["measurement"] for m in measured if not m["applies"]}
+    assert without == set(cards.studies.STUDIES) and not any(m["run"] for m in measured if not m["applies"])
+    missing, others = (folder / "card.md").read_text().split("## Not run")[1].split("Of networks that settle")
+    assert "settling" in others and "settling" not in missing and "suite-l2" not in others
+
+
 def test_the_same_gives_the_same_bytes(shipped, tmp_path):
     exporting.export(SHIPPED.with_suffix(""), tmp_path / "again")
     names = {"model.py", "weights.safetensors", "card.json", "card.md"}
