@@ -99,6 +99,7 @@ def test_building_ends_with_the_networks_beside_the_pages(tmp_path, monkeypatch)
     monkeypatch.setattr(book, "slugs", list)
     monkeypatch.setattr(book, "_stage", lambda stage: None)
     monkeypatch.setattr(book.readme, "update", lambda: None)
+    files.write(tmp_path / "_config.yml", "title: a book")
     monkeypatch.setattr(book.changes, "update", lambda: None)
 
     def built(call, **_):
