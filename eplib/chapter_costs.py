@@ -56,7 +56,7 @@ def executed(path):
 
 def behind(text):
     """{training, measuring}: seconds that the results named in an executed notebook took, and the networks
-    that they are of, from their records.
+    that they are of, from their records; those of networks that are not kept are left out.
     """
     records = {name: json.loads((files.ROOT / name).read_text()) for name in set(LINK.findall(text))}
     networks = {name for name in records if name.startswith("data/checkpoints/")}
@@ -64,7 +64,8 @@ def behind(text):
         s = record.get("settings")
         if s and s["checkpoint"]:
             networks.add(f"data/checkpoints/{s['scale']}/{s['checkpoint']}.json")
-    trained = (json.loads((files.ROOT / name).read_text())["training"] for name in networks)
+    kept = (files.ROOT / name for name in networks if (files.ROOT / name).exists())
+    trained = (json.loads(path.read_text())["training"] for path in kept)
     return {
         "training": round(sum(t.get("seconds", 0) for t in trained)),
         "measuring": round(sum(r["seconds"] for r in records.values() if "settings" in r)),
