@@ -126,7 +126,12 @@ def test_what_is_behind_a_chapter_is_counted_once_with_its_networks(project):
 
 def test_results_of_a_network_that_is_not_kept_count_without_it(project):
     (files.ROOT / "data" / "checkpoints" / "quick" / "cnn-sample-s11.json").unlink()
-    assert chapter_costs.executed(project) == {"title": "A title", "stored": 12.3, "training": 0, "measuring": 8}
+    assert chapter_costs.executed(project) == {
+        "title": "A title",
+        "stored": 12.3,
+        "training": 0,
+        "measuring": 8,
+    }
 
 
 def test_the_report_runs_every_chapter_at_smoke_into_one_folder_and_cleans_up(project, monkeypatch):
