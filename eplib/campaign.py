@@ -10,7 +10,7 @@ import os
 import sys
 import tomllib
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -235,16 +235,8 @@ def _snapshot(piece):
     return carried if carried.exists() and not here.exists() else here
 
 
-@lru_cache(maxsize=32)  # of a network's many measurements; a file that changes is read again
-def _loaded(record, *written):
-    return checkpoints.load(record)
-
-
 def _measured(piece):
-    record = record_of(piece)
-    files.note(record)
-    weights = record.with_suffix(".safetensors")
-    checkpoint = _loaded(record, *(p.stat().st_mtime_ns for p in (record, weights) if p.exists()))
+    checkpoint = checkpoints.load_once(record_of(piece).with_suffix(".safetensors"))
     return results.find(measurements.settings_of(checkpoint, piece.measurement)) is not None
 
 

@@ -13,7 +13,7 @@ from eplib.changes import ABSENT, MINUTE, SCALES, counts, flips, latest, steps, 
 from eplib.network_figures import spread
 from eplib.pictures import draw
 from eplib.scales import scale as size_of
-from eplib.sentences import BEGINNING, COLOURS, Html, Text
+from eplib.sentences import BEGINNING, COLOURS, Text
 
 SHOWN = 25  # lines of the table that are not folded
 LINES = {word: "-" for word in COLOURS} | {ABSENT: ":"}
@@ -65,10 +65,7 @@ def table(entries):
         return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
     older = f"<details><summary>{len(lines) - SHOWN} older entries</summary>{part(lines[SHOWN:])}</details>"
-    return Html(
-        '<div class="eplib-table" tabindex="0" style="overflow-x:auto;font-size:.9em">'
-        f"{part(lines[:SHOWN])}{older if len(lines) > SHOWN else ''}</div>"
-    )
+    return sentences.scrolling(f"{part(lines[:SHOWN])}{older if len(lines) > SHOWN else ''}")
 
 
 def _line(before, after):

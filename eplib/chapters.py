@@ -1,7 +1,5 @@
 """What a chapter calls for its numbers: parameters checked, networks and results found or computed."""
 
-import copy
-import functools
 import html
 from dataclasses import dataclass, replace
 
@@ -122,7 +120,7 @@ def _stored(scale, dataset, seed, needs):
         path = checkpoints.find(scale, model, dataset, seed)
         if path is None:
             return False
-        checkpoint = _loaded(path)
+        checkpoint = checkpoints.load_once(path)
         if not all(_result(checkpoint, m) for m in wanted):
             return False
     return True
@@ -144,22 +142,8 @@ def networks(shown, model):
                 f"no stored network {model} with seed {seed} at scale {shown.scale}: run python -m eplib"
                 f" train --model {model} --dataset {shown.dataset} --scale {shown.scale} --seed {seed}"
             )
-        found.append(_loaded(path))
+        found.append(checkpoints.load_once(path))
     return found
-
-
-def _loaded(path):
-    """The checkpoint at a path, read once as long as its record stays the same: a page asks for the same few
-    many times. A copy, which may be moved to a device.
-    """
-    record = path.with_name(f"{path.stem}.json")
-    files.note(record)
-    return copy.deepcopy(_read(path, record.stat().st_mtime_ns))
-
-
-@functools.lru_cache(maxsize=128)
-def _read(path, changed):
-    return checkpoints.load(path)
 
 
 def _trained(shown, model, seed):
@@ -215,7 +199,7 @@ def _of_rows(shown, measurement, models):
     for model in models or [m for m, row in rows.items() if row.recipe.stop == 1]:
         for seed in shown.seeds:
             path = checkpoints.find(shown.scale, model, shown.dataset, seed)
-            result = path and _result(_loaded(path), measurement)
+            result = path and _result(checkpoints.load_once(path), measurement)
             if result:
                 found.setdefault(model, []).append(result)
     return found

@@ -4,7 +4,9 @@
 The JSON is written last and holds the hash of the weights; neither file is ever read as a pickle.
 """
 
+import copy
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import safetensors.torch
@@ -129,3 +131,18 @@ def load(path, device=None):
     if not all(torch.isfinite(t).all() for t in tensors.values()):
         raise InputError(f"checkpoint {path} holds weights that are not finite: train it again")
     return Checkpoint(path.stem, net.eval().requires_grad_(False).to(device or "cpu"), record)
+
+
+def load_once(path):
+    """As `load`, but read again only when one of the two files has changed: pages and the campaign ask for
+    the same few networks many times. A copy, which may be moved to a device.
+    """
+    weights = Path(path)
+    record = weights.with_name(f"{weights.stem}.json")
+    files.note(record)
+    return copy.deepcopy(_loaded(weights, *(p.stat().st_mtime_ns for p in (record, weights) if p.exists())))
+
+
+@lru_cache(maxsize=128)
+def _loaded(weights, *written):
+    return load(weights)
