@@ -63,7 +63,7 @@ def choose(scale="best", dataset="default", seeds="all", needs=MAIN, once=None):
     needs: {model: measurements} that the chapter shows of every seed. once: the same, of the first seed
     alone. scale: "best" is the largest of paper, cpu and quick at which all of it is stored for some seed and
     whose images are at hand (`data.available`), else quick. dataset: "default" is that of the networks of
-    others (`also`), else the scale's. seeds: "all" are those for which everything is stored, or the scale's
+    others (`others`), else the scale's. seeds: "all" are those for which everything is stored, or the scale's
     where there are none; or a list. Raises InputError for anything else.
     """
     once, seeds = once or {}, check(scale, dataset, seeds)
@@ -101,11 +101,6 @@ def check(scale, dataset, seeds):
             f"seeds = {seeds!r}: give 'all', a whole number from 0 to {2**32 - 1}, or a list of them"
         )
     return tuple(given)
-
-
-def also(networks):
-    """Show networks of others on this page too, see `others.show`."""
-    others.show(networks)
 
 
 def complete(scale, dataset, needs, once):

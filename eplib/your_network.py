@@ -68,11 +68,11 @@ def bring(network, shown):
     """
     original = None
     if network:
-        chapters.also(network)
+        others.show(network)
     else:
         original = chapters.networks(chapters.first_seed(shown), "ep-cnn")[0]
         with tempfile.TemporaryDirectory() as folder:
-            chapters.also(str(_there_and_back(original, Path(folder))))
+            others.show(str(_there_and_back(original, Path(folder))))
     if len(others.names()) != 1:
         raise InputError(f"network = {network!r}: give the path of one checkpoint, or '' for the example")
     return Brought(others.at(shown.scale)[others.names()[0]][0], original)

@@ -467,7 +467,7 @@ def lab(tmp_path, net):
 def test_networks_of_others_stand_beside_the_stored(out, lab, monkeypatch):
     shown = chapters.Shown("smoke", "sample", (0,))
     assert "lab-net" not in chapters.stored(shown, "clean")
-    chapters.also(lab)
+    others.show(lab)
     found = chapters.stored(shown, "clean")["lab-net"]
     assert found[0].settings["scale"] == "smoke" and found[0].settings["seed"] == 11
     assert len(found[0].image_ids) == len(found[0].correct_clean)
@@ -477,13 +477,13 @@ def test_networks_of_others_stand_beside_the_stored(out, lab, monkeypatch):
     assert "lab-net" not in chapters.stored(shown, "clean", ("cnn",))
     assert "lab-net" not in chapters.stored(shown, "transfer")  # its sources are not there
     assert pictures.name("lab-net") == "lab-net" and others.names() == ("lab-net",)
-    chapters.also([])
+    others.show([])
     assert "lab-net" not in chapters.stored(shown, "clean")
 
 
 def test_what_cannot_be_measured_of_a_network_is_left_out(out, tmp_path, classifier):
     options = dict(model="model_utils:small", dataset="sample", name="my-cnn")
-    chapters.also(str(imports.write(classifier[1], tmp_path / "out", **options)))
+    others.show(str(imports.write(classifier[1], tmp_path / "out", **options)))
     shown = chapters.Shown("smoke", "sample", (0,))
     assert "my-cnn" in chapters.stored(shown, "pgd-linf")
     for measurement in ("settling", "horizons"):  # refused by its settings, refused when measured
@@ -491,30 +491,30 @@ def test_what_cannot_be_measured_of_a_network_is_left_out(out, tmp_path, classif
 
 
 def test_a_page_shows_the_data_set_of_the_networks_given(tmp_path, net, lab):
-    chapters.also([lab])
+    others.show([lab])
     assert chapters.choose("smoke").dataset == "sample"
     with pytest.raises(InputError, match="lab-net was trained on sample"):
         chapters.choose("smoke", "fashion-mnist")
     with pytest.raises(InputError, match="lab-net was trained on sample"):
         chapters.where_stored("cifar100")
     assert chapters.choose().dataset == "sample"  # of the scales stored, one that shows it
-    chapters.also(str(imports.write(written(tmp_path, net), tmp_path / "c", "lab-net")))
+    others.show(str(imports.write(written(tmp_path, net), tmp_path / "c", "lab-net")))
     assert chapters.choose("smoke", needs={}).dataset == "cifar10"
 
 
 @pytest.mark.parametrize("networks", [3, None, [3], {"a": 1}, [""], "nowhere.safetensors"])
 def test_what_is_no_path_of_a_checkpoint_is_refused(networks):
     with pytest.raises(InputError) as error:
-        chapters.also(networks)
+        others.show(networks)
     assert "\n" not in str(error.value)
 
 
 def test_networks_that_were_not_imported_or_are_given_twice_are_refused(tmp_path, net, lab):
     own = next((checkpoints.files.ROOT / "data" / "checkpoints" / "quick").glob("cnn-sample-*.safetensors"))
     with pytest.raises(InputError, match="trained here"):
-        chapters.also([str(own)])
+        others.show([str(own)])
     with pytest.raises(InputError, match="of its own"):
-        chapters.also([lab, lab])
+        others.show([lab, lab])
     cifar = str(imports.write(written(tmp_path, net), tmp_path / "c", "other"))
     with pytest.raises(InputError, match="one data set"):
-        chapters.also([lab, cifar])
+        others.show([lab, cifar])
