@@ -217,16 +217,23 @@ def adjoint(phase, pull, sweeps=ADJOINT_SWEEPS):
             new = slopes[l] * field
             moved.append((new - a[l]).abs().max())
             a[l] = new
-        if (
-            torch.stack(moved).max()
-            <= ADJOINT_TOLERANCE[pull.dtype] * torch.stack([x.abs().max() for x in a]).max()
-        ):
+        if not _captured(pull) and _still(moved, a, ADJOINT_TOLERANCE[pull.dtype]):
             break
     length, change = (
         torch.stack([x.flatten(1).norm(dim=1) for x in parts]).norm(dim=0)
         for parts in (a, [x - y for x, y in zip(a, before, strict=True)])
     )
     return a, torch.where(length > 0, change / length, length)
+
+
+def _still(moved, a, tolerance):
+    """Whether no unit moved by more than `tolerance` of the largest."""
+    return torch.stack(moved).max() <= tolerance * torch.stack([x.abs().max() for x in a]).max()
+
+
+def _captured(tensor):
+    """Whether a CUDA graph is being captured, which can read nothing from the device."""
+    return tensor.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 def _down(phase, l, gradient, codes):

@@ -37,6 +37,28 @@ def working(precision, device):
     return torch.bfloat16 if native_bfloat16(device) else None
 
 
+def label(precision, device):
+    """What the products of training are computed in, for its record: "bfloat16", "float32", or "tf32" where a
+    GPU rounds the inputs of float32 convolutions.
+    """
+    if working(precision, device) is not None:
+        return "bfloat16"
+    rounded = torch.device(device).type == "cuda" and torch.backends.cudnn.allow_tf32
+    return "tf32" if rounded else "float32"
+
+
+@contextmanager
+def repeatable():
+    """Only such convolutions on a GPU as give the same sums every time, for a while."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    try:
+        cudnn.deterministic, cudnn.benchmark = True, False
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before
+
+
 @contextmanager
 def tf32(allowed):
     """Whether matrix products and convolutions on a GPU may round their float32 inputs to TF32, for a

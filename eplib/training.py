@@ -152,7 +152,7 @@ def run(net, recipe, images, labels, validation, seed, history, snapshot, progre
     begun = time.perf_counter() - kept["seconds"]
     begun_core = time.process_time() - kept["core_seconds"]
     bar = tqdm(total=end, initial=kept["iteration"], unit="batch", disable=not progress, desc="training")
-    with bar, _ctrl_c_as_flag() as stop:
+    with precision.repeatable(), bar, _ctrl_c_as_flag() as stop:
         for iteration in range(kept["iteration"], end):
             if iteration % per_epoch == 0:
                 order = torch.randperm(len(images), generator=generator).to(images.device)
@@ -200,9 +200,7 @@ def _epoch(net, recipe, validation, phase, iteration, before, history):
     record = {
         "images_seen": (iteration + 1) * recipe.batch,
         "phase": phase,
-        "precision": "float32"
-        if precision.working(recipe.precision, net.mean.device) is None
-        else "bfloat16",
+        "precision": precision.label(recipe.precision, net.mean.device),
         "validation_accuracy": validation_accuracy(net, *validation, phase),
         "update": monitors.update_sizes(net, before),
     }

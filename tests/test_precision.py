@@ -84,6 +84,25 @@ def test_tf32_is_put_back():
     assert [p.allow_tf32 for p in places] == before
 
 
+def test_repeatable_convolutions_are_put_back(monkeypatch):
+    cudnn = torch.backends.cudnn
+    monkeypatch.setattr(cudnn, "benchmark", True)
+    before = cudnn.deterministic
+    with precision.repeatable():
+        assert cudnn.deterministic and not cudnn.benchmark
+    assert cudnn.deterministic == before and cudnn.benchmark
+
+
+def test_the_label_of_training_names_what_is_rounded(monkeypatch):
+    monkeypatch.setattr(precision, "native_bfloat16", lambda device: device == "cuda")
+    assert precision.label("bfloat16 where native", "cpu") == precision.label("float32", "cpu") == "float32"
+    assert precision.label("bfloat16 where native", "cuda") == "bfloat16"
+    with precision.tf32(True):
+        assert precision.label("float32", "cuda") == "tf32"
+    with precision.tf32(False):
+        assert precision.label("float32", "cuda") == "float32"
+
+
 def test_training_in_bfloat16_says_so_and_learns(tmp_path, monkeypatch):
     from dataclasses import replace
 
