@@ -166,14 +166,6 @@ def test_channels_last_changes_nothing():
     assert last.states[0].is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: the GPU path is not tested here")
-def test_cuda_equals_the_cpu():
-    net = random_net(*NETS["deep"])
-    images, _ = random_batch(net)
-    expected = settle(net, images, 50)
-    assert largest([s.cpu() for s in settle(net.cuda(), images.cuda(), 50).states], expected.states) < 1e-10
-
-
 def test_defaults_are_the_networks_own():
     net = random_net(steps=4, order="synchronous")
     images, _ = random_batch(net)

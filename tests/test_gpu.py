@@ -1,4 +1,4 @@
-"""What only a GPU can show: captured gradients, exact input gradients and attacks against the same in float64 on
+"""What only a GPU can show: states, captured gradients, exact input gradients and attacks against the same on
 the CPU, and training that repeats itself. `python -m eplib benchmark --gpu-report DIR` runs these first.
 """
 
@@ -8,6 +8,7 @@ from conftest import random_batch, random_net
 
 from eplib import checkpoints, measurements, training
 from eplib.captured import Captured
+from eplib.dynamics import settle
 from eplib.gradients import input_gradient
 from eplib.learning import compute
 
@@ -17,6 +18,15 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 def cosine(a, b):
     a, b = (x.detach().cpu().double().flatten() for x in (a, b))
     return torch.nn.functional.cosine_similarity(a, b, dim=0).item()
+
+
+@pytest.mark.parametrize("order", ["synchronous", "forward"])
+def test_states_equal_those_of_the_cpu_in_float64(order):
+    net = random_net()
+    images, _ = random_batch(net)
+    expected = settle(net, images, 50, order).states
+    found = settle(net.cuda(), images.cuda(), 50, order).states
+    assert max((a.cpu() - b).abs().max() for a, b in zip(found, expected, strict=True)) < 1e-10
 
 
 @pytest.mark.parametrize("arg_max", ["frozen", "live"])
