@@ -168,7 +168,8 @@ class Nudge:
         self.softmax = one_of("loss", loss, LOSSES) == "cross-entropy"
         self.weight = net.readout.weight
         self.target = F.one_hot(labels, net.classes).to(self.weight.dtype)
-        self.beta = torch.as_tensor(beta, dtype=self.weight.dtype, device=self.weight.device).reshape(-1, 1)
+        number = not torch.is_tensor(beta)  # which a CUDA graph can fill in but not copy from the host
+        self.beta = (self.weight.new_full((1,), beta) if number else beta.to(self.weight)).reshape(-1, 1)
 
     def energy(self, logits):
         """β · loss of every image, [N]: what the nudge adds to the energy."""
