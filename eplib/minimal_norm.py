@@ -67,13 +67,24 @@ def hop_skip_jump(model, images, labels, norm, steps, seed=0):
         with warnings.catch_warnings():  # of images without a start, which the result shows
             warnings.simplefilter("ignore", UserWarning)
             starts = LinearSearchBlendedUniformNoiseAttack(steps=_INIT_STEPS).run(wrapped, x, y)
-        started = predicted(wrapped, starts) != y  # foolbox would give up all images for one that is not
-        if started.any():
+        started = _in_one_batch(model, starts, y, (predicted(wrapped, starts) != y).nonzero().flatten())
+        if len(started):  # foolbox would give up all images for one that is not broken
             attack = HopSkipJumpAttack(steps=steps, constraint=norm)
             starts[started] = attack.run(wrapped, x[started], y[started], starting_points=starts[started])
         return starts
 
     return _minimal(model, images, labels, norm, steps, seed, search)
+
+
+def _in_one_batch(model, images, labels, rows):
+    """Those of `rows` whose images are still classified as another class in a batch of their own: rounding
+    depends on the batch, and at a boundary an answer depends on rounding.
+    """
+    before = len(images)  # the batch in which `rows` were broken
+    while 0 < len(rows) < before:
+        before = len(rows)
+        rows = rows[predicted(model, images[rows]) != labels[rows]]
+    return rows
 
 
 def fast_minimum_norm(model, images, labels, norm, steps, targets=None):

@@ -12,6 +12,7 @@ TRAINED_AT = {  # ε in pixel units of [0, 1]
     **{f"linf-{e}": ("linf", e / 255) for e in (1, 2, 4, 8)},
 }
 PENALISED = {"cnn-penalised": 1.0, "cnn-penalised-2": 2.0}  # one of them near an EP-CNN's input gradients
+STUDENT_RATE = 0.05  # at most: at the 0.1 of larger scales a student's units died in its first epoch
 JUDGES = {  # trained like these CNNs, with a seed that no attacked network has, and never attacked
     "judge-l2": "cnn-at-l2-0.5",
     "judge-linf": "cnn-at-linf-4",
@@ -139,8 +140,9 @@ def feed_forward(base, cnn, adversary):
     found["cnn-like-ep-wd-0"] = row(like_ep, gains=gains)
     for name, factor in PENALISED.items():
         found[name] = row(plain, gradient_penalty=factor)
-    found["student-of-ep-cnn"] = row(like_ep, source="ep-cnn", gains=gains)
-    found["student-of-cnn"] = row(plain, source="cnn")
+    slower = {"learning_rates": tuple(min(rate, STUDENT_RATE) for rate in cnn.learning_rates)}
+    found["student-of-ep-cnn"] = row(like_ep, source="ep-cnn", gains=gains, **slower)
+    found["student-of-cnn"] = row(plain, source="cnn", **slower)
     for name, threat in adversary.items():
         found[f"cnn-at-{name}"] = row(adversary=threat)
     return found | {judge: found[like] for judge, like in JUDGES.items()}

@@ -64,12 +64,17 @@ def warnings(report, update, rate_share, accuracy, classes):
     runaway = [name for name, size in sizes.items() if not size < RUNAWAY]
     if runaway:
         found.append(f"{', '.join(runaway)}: moves by {RUNAWAY:.0%} or more in one step, take smaller rates")
-    if accuracy < GUESSING / classes:
-        found.append(
-            f"the network guesses ({accuracy:.0%}, {classes} classes): take other rates, gains, steps or"
-            " nudging strength"
-        )
-    return found
+    return found + guessing(accuracy, classes)
+
+
+def guessing(accuracy, classes):
+    """Sentences about a network of any kind that is right no more often than by chance; [] otherwise."""
+    if accuracy >= GUESSING / classes:
+        return []
+    return [
+        f"the network guesses ({accuracy:.0%}, {classes} classes): take other rates, gains, steps or"
+        " nudging strength"
+    ]
 
 
 def overfitting(before, now):

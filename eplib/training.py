@@ -212,6 +212,8 @@ def _epoch(net, recipe, validation, phase, iteration, before, history):
                 report, record["update"], share, record["validation_accuracy"], net.classes
             )
         }
+    else:
+        record["warnings"] = monitors.guessing(record["validation_accuracy"], net.classes)
     if recipe.adversary is not None:
         images, labels = (x[: objectives.JUDGED] for x in validation)
         robust = objectives.robust_accuracy(net, data.as_float(images), labels, recipe.adversary, phase)

@@ -127,6 +127,25 @@ def test_hop_skip_jump_comes_near_the_true_distance_reproducibly(linear, norm):
         assert (found.norm >= 0.95 * minimal.carlini_wagner(model, x, y, 6, 100).norm).all()
 
 
+def test_hop_skip_jump_leaves_out_a_start_that_is_broken_only_in_a_larger_batch(linear):
+    model, x, y = linear
+
+    class Rounding(type(model)):
+        def forward(self, images):
+            logits = super().forward(images).clone()
+            stays = {5: 1, 4: 0}.get(
+                len(images)
+            )  # one of the five is never broken, another not in a batch of four
+            if stays is not None:
+                logits[stays, y[stays]] = logits[stays].max() + 1
+            return logits
+
+    found = minimal.hop_skip_jump(Rounding(model.net), x, y, "l2", 3).norm
+    plain = minimal.hop_skip_jump(model, x, y, "l2", 3).norm
+    assert np.isinf(found).tolist() == [False, True, False, False, False, False]
+    assert found[0] > plain[0]  # its start, which nothing made nearer
+
+
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_the_fast_attack_comes_near_the_true_distance_reproducibly(linear, norm):
     model, x, y = linear

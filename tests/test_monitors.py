@@ -65,3 +65,7 @@ def test_update_sizes_are_relative_to_the_weights():
     sizes = monitors.update_sizes(net, before)
     assert sizes["convs.1.weight"] == pytest.approx(0.25) and sizes["convs.0.weight"] == 0
     assert set(sizes) == {"convs.0.weight", "convs.1.weight", "convs.2.weight", "readout.weight"}
+
+
+def test_a_network_of_any_kind_that_guesses_is_told_so():
+    assert "guesses (10%" in monitors.guessing(0.1, 10)[0] and monitors.guessing(0.5, 10) == []

@@ -51,6 +51,16 @@ def test_training_on_real_images_beats_the_untrained_network(images, model):
     assert history[-1]["images_seen"] == row.recipe.images_seen
 
 
+def test_a_cnn_that_does_not_learn_is_told_so(images):
+    row = scales.row("smoke", "cnn")
+    still = replace(row, recipe=replace(row.recipe, learning_rates=(1e-9,)))
+    accuracy = trained(still, images)[1][-1]["validation_accuracy"]
+    assert accuracy < 0.2
+    learning = replace(row, recipe=replace(row.recipe, images_seen=2400))
+    for chosen, said in ((still, 1), (learning, 0)):
+        assert len(trained(chosen, images)[1][-1]["warnings"]) == said
+
+
 def test_monitors_are_kept_for_every_epoch(images):
     _, history = trained(ROW, images)
     for record in history:
