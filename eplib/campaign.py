@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 
 from eplib import (
@@ -253,8 +254,8 @@ def keep(what, changes):
 
 
 def recorded(piece):
-    """Core-minutes that stored records give for a piece, or None without any. A measurement that the end of a
-    budget stopped takes at least half as long again.
+    """Minutes that stored records give for a piece, on a processor or a GPU as there is here, or None without
+    any. A measurement that the end of a budget stopped takes at least half as long again.
     """
     within, known = results.folders(piece.scale)[1], []
     if piece.measurement is None:
@@ -277,7 +278,8 @@ def _records(within, pattern):
     found = [path for place in within for path in sorted(place.glob(pattern))]
     for path in found:
         files.note(path)  # also where it is not read again
-    return [_read(path, path.stat().st_mtime_ns) for path in found]
+    read = [_read(path, path.stat().st_mtime_ns) for path in found]
+    return [record for record in read if files.on_gpu(record) == torch.cuda.is_available()]
 
 
 @cache

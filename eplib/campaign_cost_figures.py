@@ -128,29 +128,29 @@ def hours(value):
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
-def between(longest, shortest):
-    """A range of hours, the shorter first."""
-    return f"{hours(shortest)} to {hours(longest)}"
-
-
 def answer(scale, recorded, found, pairs):
     """The page's one sentence, from {scale: records}, `campaign_costs.needs` of `scale` and what is compared
     at `quick`.
     """
+    on_cpus = {scale: campaign_costs.by_processor(every)[0] for scale, every in recorded.items()}
     stored = ", ".join(
         f"{hours(sum(r.seconds for r in every) / 3600)} core-hours at {scale} ({len(every):,} networks and"
         " measurements)"
-        for scale, every in recorded.items()
+        for scale, every in on_cpus.items()
         if every
     )
     whole = campaign_costs.total(found)
     return Text(
         f"{BEGINNING}What is stored took {stored or 'nothing yet'}; the whole of {scale} scale"
-        f" ({whole.pieces:,} pieces) is projected to need {between(*whole.gpu_hours)} hours on one H100,"
-        f" {between(*campaign_costs.on_several(found))} on {GPUS}, or {hours(whole.core_hours)} core-hours"
-        f" on CPUs, by formulas that give {_ratios(pairs)} the time that stored networks of quick scale took;"
-        " nothing of it was measured on a GPU."
+        f" ({whole.pieces:,} pieces) is projected to need {hours(whole.gpu_hours)} hours on one"
+        f" {_gpu()}, {hours(campaign_costs.on_several(found))} on {GPUS}, or {hours(whole.core_hours)}"
+        " core-hours on CPUs, at rates measured on one of each, by formulas that give"
+        f" {_ratios(pairs)} the time that stored networks of quick scale took."
     )
+
+
+def _gpu():
+    return benchmark.stored("gpu")["device"]["device"]
 
 
 def _ratios(pairs):
@@ -159,14 +159,20 @@ def _ratios(pairs):
 
 
 def recorded_table(recorded):
-    """What is stored of every scale, as a table."""
+    """What is stored of every scale, by what it was made on, as a table."""
     lines = [
-        (scale, kind, f"{len(part):,}", hours(sum(r.seconds for r in part) / 3600))
+        (scale, kind, where, f"{len(part):,}", hours(sum(r.seconds for r in part) / 3600))
         for scale, every in recorded.items()
+        for where in sorted({r.gpu for r in every})
         for kind in KINDS
-        if (part := [r for r in every if r.kind == kind])
+        if (part := [r for r in every if r.kind == kind and r.gpu == where])
     ]
-    return sentences.table(("scale", "", "stored", "core-hours"), lines)
+    note = (
+        "Hours are core-hours of processors; where a GPU is named, they are hours of processes of which"
+        " several shared it, so that they add up to more than it was used."
+    )
+    lines = [(scale, kind, where or "processors", *rest) for scale, kind, where, *rest in lines]
+    return sentences.table(("scale", "", "made on", "stored", "hours"), lines, note)
 
 
 def needs_table(found, without, pairs):
@@ -174,7 +180,7 @@ def needs_table(found, without, pairs):
     formula of each line was from the records that are compared.
     """
     known = campaign_costs.ratios(pairs)
-    ordered = sorted(found.items(), key=lambda item: -item[1].gpu_hours[0])
+    ordered = sorted(found.items(), key=lambda item: -item[1].gpu_hours)
     lines = [
         (name, f"{n.pieces:,}", *_times(n), f"{known[name]:.2f}" if name in known else "–")
         for name, n in ordered
@@ -184,18 +190,18 @@ def needs_table(found, without, pairs):
     left_out = f" Without a formula, and left out: {', '.join(without)}." if without else ""
     note = (
         "Projected, not measured. CPU: at the rates of one core in the stored benchmarks, corrupted images"
-        f" included ({hours(whole.making)} core-hours). H100: from assumed rates, best to worst, without"
+        f" included ({hours(whole.making)} core-hours). GPU: at the rates of one {_gpu()}, without"
         " making corrupted images. The last column is the formula over the records of quick scale; divided by"
         f" it, the lines that have one come to {hours(campaign_costs.as_recorded(found, known))} core-hours."
         f"{left_out}"
     )
     return sentences.table(
-        ("", "pieces", "core-hours on CPUs", "hours on one H100", "formula / record"), lines, note
+        ("", "pieces", "core-hours on CPUs", "hours on one GPU", "formula / record"), lines, note
     )
 
 
 def _times(need):
-    return hours(need.core_hours), between(*need.gpu_hours)
+    return hours(need.core_hours), hours(need.gpu_hours)
 
 
 def narrower():
@@ -219,15 +225,18 @@ def assumptions():
         f"{'EP-CNN' if recurrent else 'CNN'}, {projections.TASKS[task]} {rate / 1e9:.0f}"
         for (recurrent, task), rate in rates.items()
     )
-    worst, best = projections.UTILISATION
-    slow, fast = projections.STEP
-    gpu = ", ".join(f"{name} {rate / 1e12:.0f}" for name, rate in projections.H100.items())
+    measured, launch = projections.gpu_rates(benchmark.stored("gpu"))
+    gpu = "; ".join(
+        f"{'EP-CNN' if recurrent else 'CNN'}, {projections.TASKS[task]} in {precision} {rate / 1e12:.0f}"
+        for (recurrent, task, precision), rate in measured.items()
+    )
     return Text(
         f"**Rates of a CPU, measured**, in GFLOP/s of one core: {cpu} ({benchmark.in_words(report)}).\n\n"
-        f"**Rates of an H100, assumed**, in TFLOP/s of its large matrix products: {gpu}; of that,"
-        f" networks this small are assumed to reach {worst:.0%} to {best:.0%}. No step of a batch is faster"
-        f" than {1e6 * fast:.0f} to {1e6 * slow:.0f} µs, the time to launch its kernels one by one. Attacks"
-        " compute in float32, as here they must. **No GPU was there to measure any of it.**\n\n"
+        f"**Rates of one {_gpu()}, measured**, in TFLOP/s, of networks as wide as the paper's in batches of"
+        f" 128: {gpu}. Outside of training no step of a batch is faster than {1e6 * launch:.0f} µs, the time"
+        " that launching its kernels one by one took. Attacks are counted in float32, though at paper scale"
+        " some search in bfloat16 first. Whole networks and measurements were not timed on a GPU that they"
+        " had for themselves, so these projections are checked on processors alone.\n\n"
         f"**What an attack sees, assumed**: at each of several strengths {projections.LEFT:.0%} of the"
         " images, because what a smaller one broke is not attacked again."
     )

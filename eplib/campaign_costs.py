@@ -17,10 +17,13 @@ GPUS = 8
 
 @dataclass(frozen=True)
 class Record:
-    """A stored network or measurement and the core-seconds that it took."""
+    """A stored network or measurement and the core-seconds that it took; gpu: the GPU that made it, whose
+    seconds are those of a process that shared it, or "".
+    """
 
     piece: Piece
     seconds: float
+    gpu: str = ""
 
     @property
     def kind(self):
@@ -50,15 +53,27 @@ def _trained(record):
         return None
     training = record["training"]
     last = training["history"][-1]
-    seconds = last.get("core_seconds", training["seconds"] * record.get("threads", 1))
-    return Record(_piece(record, None), seconds)
+    seconds = training["seconds"]
+    if not files.on_gpu(record):
+        seconds = last.get("core_seconds", seconds * record.get("threads", 1))
+    return _record(_piece(record, None), seconds, record)
 
 
 def _measured(record):
     if not _known(record["settings"]):
         return None
     piece = _piece(record["settings"], record["settings"]["measurement"])
-    return Record(piece, record["seconds"] * record.get("threads", 1))
+    threads = 1 if files.on_gpu(record) else record.get("threads", 1)
+    return _record(piece, record["seconds"] * threads, record)
+
+
+def _record(piece, seconds, record):
+    return Record(piece, seconds, record["device"] if files.on_gpu(record) else "")
+
+
+def by_processor(recorded):
+    """(records of processors, records of GPUs)."""
+    return [r for r in recorded if not r.gpu], [r for r in recorded if r.gpu]
 
 
 def _piece(said, measurement):
@@ -66,9 +81,11 @@ def _piece(said, measurement):
 
 
 def compared(recorded, rates):
-    """[(Record, projected core-seconds)] of those with a formula. rates: as `projections.stored_rates`."""
-    found = ((record, projections.work(record.piece)) for record in recorded)
-    return [(r, projections.core_seconds(work, *rates)) for r, work in found if work is not None]
+    """[(Record, projected core-seconds)] of those with a formula that a processor made. rates: as
+    `projections.stored_rates`.
+    """
+    found = ((record, projections.work(record.piece)) for record in by_processor(recorded)[0])
+    return [(r, projections.core_seconds(work, *rates[:2])) for r, work in found if work is not None]
 
 
 def of_kind(pairs, kind):
@@ -131,15 +148,15 @@ def projection_holds(pairs):
 
 @dataclass(frozen=True)
 class Need:
-    """Of some pieces: how many, core-hours, of these for making corrupted images, GPU-hours (longest,
-    shortest), and the same of the dearest piece.
+    """Of some pieces: how many, core-hours, of these for making corrupted images, GPU-hours, and GPU-hours of
+    the dearest piece.
     """
 
     pieces: int
     core_hours: float
     making: float
-    gpu_hours: tuple
-    dearest: tuple
+    gpu_hours: float
+    dearest: float
 
 
 def needs(scale, rates):
@@ -156,15 +173,15 @@ def needs(scale, rates):
     return {name: _need(works, *rates) for name, works in found.items()}, sorted(without)
 
 
-def _need(works, rates, speed):
-    gpu = [projections.gpu_seconds(w) for w in works]
+def _need(works, rates, speed, gpu_rates):
+    gpu = [projections.gpu_seconds(w, *gpu_rates) for w in works]
     making = sum(count / speed[c] for w in works for c, count in w.making.items())
     return Need(
         len(works),
         sum(projections.core_seconds(w, rates, speed) for w in works) / 3600,
         making / 3600,
-        tuple(sum(g[i] for g in gpu) / 3600 for i in (0, 1)),
-        tuple(max(g[i] for g in gpu) / 3600 for i in (0, 1)),
+        sum(gpu) / 3600,
+        max(gpu) / 3600,
     )
 
 
@@ -175,8 +192,8 @@ def total(found):
         sum(n.pieces for n in every),
         sum(n.core_hours for n in every),
         sum(n.making for n in every),
-        tuple(sum(n.gpu_hours[i] for n in every) for i in (0, 1)),
-        tuple(max(n.dearest[i] for n in every) for i in (0, 1)),
+        sum(n.gpu_hours for n in every),
+        max(n.dearest for n in every),
     )
 
 
@@ -186,11 +203,6 @@ def as_recorded(found, known):
 
 
 def on_several(found, gpus=GPUS):
-    """(longest, shortest) hours on several GPUs: never below a training and the dearest measurement after
-    it.
-    """
-    chain = tuple(
-        found["training"].dearest[i] + max(n.dearest[i] for k, n in found.items() if k != "training")
-        for i in (0, 1)
-    )
-    return tuple(max(hours / gpus, c) for hours, c in zip(total(found).gpu_hours, chain, strict=True))
+    """Hours on several GPUs: never below a training and the dearest measurement after it."""
+    chain = found["training"].dearest + max(n.dearest for k, n in found.items() if k != "training")
+    return max(total(found).gpu_hours / gpus, chain)

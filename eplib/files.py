@@ -110,6 +110,11 @@ def provenance(device):
     return {"versions": versions, "device": name, "threads": torch.get_num_threads(), "git": git_revision()}
 
 
+def on_gpu(record):
+    """Whether the `provenance` in a record is that of a GPU: its seconds are no core-seconds then."""
+    return record.get("device", "").startswith("NVIDIA")
+
+
 def _processor():
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():

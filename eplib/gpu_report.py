@@ -1,10 +1,10 @@
 """Everything that a GPU has to prove, in one call: the tests of its fast paths, then all timings, as one
 report.
 
-`python -m eplib benchmark --gpu-report DIR`; without a GPU it runs the same steps on a small network.
+`python -m eplib benchmark --gpu-report data/benchmarks`; without a GPU it runs the same steps on a small
+network.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -26,7 +26,7 @@ TESTS = ("tests/test_gpu.py", "tests/test_captured.py")
 
 
 def write(folder):
-    """Run all steps, write report.json and report.md into `folder` after each, and return the report."""
+    """Run all steps, write gpu.json into `folder` after each, and return where it is."""
     folder, started = Path(folder), time.perf_counter()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     report = {"device": files.provenance(device), "captured": os.environ.get(captured.SWITCH, "1") != "0"}
@@ -45,11 +45,10 @@ def write(folder):
         except Exception as error:  # one step that fails must not cost the others
             report[name] = {"failed": f"{type(error).__name__}: {error}"}
         report.setdefault("seconds", {})[name] = round(time.perf_counter() - begun, 1)
-        files.write_json(folder / "report.json", report)
+        files.write_json(folder / "gpu.json", report)
     report["seconds"]["all"] = round(time.perf_counter() - started, 1)
-    files.write_json(folder / "report.json", report)
-    files.write(folder / "report.md", _markdown(report))
-    return {"report": str(folder / "report.json"), "seconds": report["seconds"]}
+    files.write_json(folder / "gpu.json", report)
+    return {"report": str(folder / "gpu.json"), "seconds": report["seconds"]}
 
 
 def run_tests():
@@ -117,17 +116,3 @@ def _time_path(name, net, x, y, size, dtype, device):
 
     found = benchmark.interleaved({name: run}, size["rounds"], device)[name]
     return factor * sorted(found)[len(found) // 2]
-
-
-def _markdown(report):
-    lines = [
-        "# GPU report",
-        "",
-        f"{report['device']['device']}, torch {report['device']['versions']['torch']}",
-        "",
-    ]
-    paths = report["paper network"].get("paths", {})
-    lines += ["| path | ms | × autograd | images/s | share of matrix rate |", "|---|---|---|---|---|"]
-    lines += [f"| {name} | " + " | ".join(map(str, row.values())) + " |" for name, row in paths.items()]
-    rest = {k: v for k, v in report.items() if k != "paper network"}
-    return "\n".join([*lines, "", "```json", json.dumps(rest, indent=1, ensure_ascii=False), "```", ""])

@@ -259,9 +259,12 @@ def _images(entry):
 def _minutes(entry):
     training = entry.record["training"]
     core = training["history"][-1].get("core_seconds") if training["history"] else None
-    if core is not None:
+    if core is not None and not files.on_gpu(entry.record):
         return f"{core / 60:.1f}\u00a0core-min"
-    return f"{training['seconds'] / 60:.1f}\u00a0min" if training.get("seconds") is not None else "–"
+    if training.get("seconds") is None:
+        return "–"
+    where = " on a GPU" if files.on_gpu(entry.record) else ""
+    return f"{training['seconds'] / 60:.1f}\u00a0min{where}"
 
 
 def _accuracy(entry):

@@ -1,5 +1,5 @@
 """What a piece of the campaign computes, by formulas: floating-point operations of training and of most
-measurements, and the time that they take at rates that were measured on a CPU, or are assumed of a GPU.
+measurements, and the time that they take at rates that were measured on a CPU and on a GPU.
 
 The unit is a pass of one image through a network. Its gradient in the image counts as two passes, an
 iteration of back-propagation in the weights as three; a pass of an energy-based network is its free phase.
@@ -26,11 +26,6 @@ TARGETS = 9  # classes that a targeted attack of AutoAttack tries
 WEIGHTS, IMAGE = 3, 2  # passes that an iteration of back-propagation, and a gradient in the image, stand for
 PENALTY = 3  # times the iteration that a gradient penalty takes, which differentiates twice
 
-# Nothing was measured on a GPU. Of an NVIDIA H100 (SXM), operations a second of its dense matrix products:
-# float32 by the data sheet; TF32 and bfloat16 what large products reach, somewhat below it.
-H100 = {"float32": 67e12, "tf32": 400e12, "bfloat16": 800e12}
-UTILISATION = (0.1, 0.5)  # assumed: the share of that which small convolutions reach, at worst and at best
-STEP = (150e-6, 100e-6)  # assumed: seconds of 25 to 30 kernel launches, which no step of a batch undercuts
 TASKS = {"training": "training", "inference": "inference", "gradient": "input gradient"}
 
 
@@ -42,7 +37,7 @@ class Work:
     """
 
     recurrent: bool
-    precision: str = "tf32"
+    precision: str = "float32"
     flops: dict = field(default_factory=dict)
     steps: dict = field(default_factory=dict)
     making: dict = field(default_factory=dict)
@@ -257,22 +252,53 @@ def making_rates(report):
     return {c: made / milliseconds for c, milliseconds in report["milliseconds"].items()}
 
 
-def gpu_seconds(done):
-    """(longest, shortest) seconds of a `Work` on one H100, assumed; what makes corrupted images is left
+def gpu_rates(report):
+    """({(recurrent, task, precision): operations a second}, seconds that launching one step's kernels takes)
+    from a report of `eplib.gpu_report`: of networks of the paper's widths.
+    """
+    rows, paper = report["cost"]["rows"], report["paper network"]
+    shape = dict(channels=paper["size"]["channels"], paddings=costs.PADDINGS)
+    step, passes = costs.step_flops(EPCNN(**shape), 1), pass_flops(CNN(**shape))
+    found = {}
+    for name, precision in (("closed form, float32", "float32"), ("closed form, TF32", "tf32")):
+        milliseconds = paper["paths"][name]["milliseconds"]
+        found[True, "training", precision] = (
+            1e3 * step * paper["size"]["batch"] * paper["steps"] / milliseconds
+        )
+    for task, title in TASKS.items():
+        for row in rows:
+            if row["task"] != title or row["method"].startswith(("autograd", "adjoint")):
+                continue
+            key = (row["method"] != "CNN", task, row["precision"])
+            times = {"training": WEIGHTS, "inference": 1, "gradient": IMAGE}[task] * passes
+            if key[0]:
+                fast = 20 + 2 * 8  # steps of the fast iteration
+                times = step * {"training": fast, "inference": 1, "gradient": IMAGE}[task]
+                times *= 1 if task == "training" else row["steps"]
+            if row["method"] != "EP-CNN, faithful":  # it is among the paths
+                found[key] = 1e3 * row["batch"] * times / row["milliseconds"]
+    one = next(r for r in rows if r["task"] == "growth with batch" and r["batch"] == 1)
+    return found, one["milliseconds"] / 1e3 / one["steps"]
+
+
+def gpu_seconds(done, rates, launch):
+    """Seconds of a `Work` on one GPU, from `gpu_rates`: of its operations or of launching its kernels,
+    whichever is longer; phases of training are replayed as one graph. What makes corrupted images is left
     out.
     """
-    return tuple(
-        sum(
-            max(
-                flops / (H100[done.precision if task == "training" else "float32"] * share),
-                done.steps[task] * step,
-            )
-            for task, flops in done.flops.items()
-        )
-        for share, step in zip(UTILISATION, STEP, strict=True)
-    )
+    total = 0.0
+    for task, flops in done.flops.items():
+        precision = done.precision if task == "training" else "float32"
+        known = rates.get((done.recurrent, task, precision)) or rates[done.recurrent, task, "float32"]
+        replayed = done.recurrent and task == "training"
+        total += max(flops / known, 0 if replayed else done.steps[task] * launch)
+    return total
 
 
 def stored_rates():
-    """(`cpu_rates`, `making_rates`) of the stored benchmarks."""
-    return cpu_rates(benchmark.stored("cost")), making_rates(benchmark.stored("corruptions"))
+    """(`cpu_rates`, `making_rates`, `gpu_rates`) of the stored benchmarks."""
+    return (
+        cpu_rates(benchmark.stored("cost")),
+        making_rates(benchmark.stored("corruptions")),
+        gpu_rates(benchmark.stored("gpu")),
+    )

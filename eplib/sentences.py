@@ -164,11 +164,11 @@ def rerun(slug, shown, outcomes):
         for c in networks(shown, m)
         if (m, c.record["seed"]) in trained
     )
-    device = every[0].record["device"]
+    devices = " and ".join(sorted({r.record["device"] for r in every}))
     return Text(
         again(slug) + "\n\nWhat is stored is loaded. With nothing stored, what this"
         f" page shows ({shown.scale} scale) took {learning / 60:.0f} minutes of training and"
-        f" {measuring / 60:.0f} minutes of measuring on {device}; at `smoke` everything takes seconds."
+        f" {measuring / 60:.0f} minutes of measuring on {devices}; at `smoke` everything takes seconds."
         " At `cpu` and `paper` chapters train nothing: they show what is stored."
     )
 

@@ -131,7 +131,8 @@ def _of_network(record, place):
 
 
 def _of_benchmark(record, place):
-    return ["", "", "", _command(f"benchmark {place.stem} --out data/benchmarks")]
+    how = "--gpu-report" if place.stem == "gpu" else f"{place.stem} --out"
+    return ["", "", "", _command(f"benchmark {how} data/benchmarks")]
 
 
 def _weights(settings):

@@ -29,6 +29,10 @@ from eplib.campaign import Piece
 from eplib.network import EPCNN
 
 RATES = {(r, t): 1e9 * (1 + r) for r in (True, False) for t in formulas.TASKS}
+GPU = (
+    {key: 1e12 * (1 + key[0]) for key in ((r, t, "float32") for r in (True, False) for t in formulas.TASKS)},
+    1e-3,
+)
 SPEED = {"fog": 10.0, **dict.fromkeys(("gaussian_noise", "snow"), 20.0)}
 
 
@@ -90,8 +94,7 @@ def test_measurements_compute_about_what_torch_counts(smoke, measurement, model)
 def test_every_piece_of_paper_has_a_formula_and_a_time():
     works = [formulas.work(p) for p in campaign.pieces_of("paper") if campaign.applies(p)]
     for work in works:
-        longest, shortest = formulas.gpu_seconds(work)
-        assert longest > shortest > 0 and set(work.flops) <= set(formulas.TASKS)
+        assert formulas.gpu_seconds(work, *GPU) > 0 and set(work.flops) <= set(formulas.TASKS)
     assert formulas.work(piece("iterations")) is None
 
 
@@ -130,12 +133,32 @@ def test_core_seconds_are_operations_over_rates_and_images_over_speed():
 
 
 def test_a_gpu_is_bound_by_its_products_or_by_its_launches():
+    rates = GPU[0] | {(True, "training", "bfloat16"): 100e12}
     work = formulas.Work(True, "bfloat16")
-    work.add("training", 800e12, 10)
-    assert formulas.gpu_seconds(work) == pytest.approx((10, 2))
-    work = formulas.Work(False)
-    work.add("gradient", 1e9, 1e6)
-    assert formulas.gpu_seconds(work) == pytest.approx((150, 100))
+    work.add("training", 800e12, 1e9)  # replayed: its launches cost nothing
+    work.add("gradient", 4e12, 10)  # in float32
+    assert formulas.gpu_seconds(work, rates, 1e-3) == pytest.approx(8 + 2)
+    work = formulas.Work(False, "tf32")
+    work.add("training", 3e12, 10)  # no rate of that precision: float32's
+    work.add("gradient", 1e9, 5000)
+    assert formulas.gpu_seconds(work, rates, 1e-3) == pytest.approx(3 + 5)
+
+
+def test_rates_of_a_gpu_follow_from_its_report():
+    report = benchmark.stored("gpu")
+    rates, launch = formulas.gpu_rates(report)
+    assert {(r, t, "float32") for r in (True, False) for t in formulas.TASKS} <= set(rates)
+    size = report["paper network"]["size"]
+    step = costs.step_flops(EPCNN(size["channels"], (1, 1, 1, 0)), size["batch"])
+    milliseconds = report["paper network"]["paths"]["closed form, TF32"]["milliseconds"]
+    assert rates[True, "training", "tf32"] == pytest.approx(step * 310 / milliseconds * 1e3)
+    exact = next(
+        r
+        for r in report["cost"]["rows"]
+        if (r["task"], r["steps"], r["precision"]) == ("inference", 250, "float32")
+    )
+    assert rates[True, "inference", "float32"] == pytest.approx(step * 250 / exact["milliseconds"] * 1e3)
+    assert all(1e12 < rate < 1e15 for rate in rates.values()) and 1e-5 < launch < 1e-2
 
 
 def test_rates_of_a_core_follow_from_the_stored_benchmark():
@@ -169,7 +192,14 @@ def test_records_are_core_seconds_of_networks_and_measurements(out):
         out / "results" / "smoke" / "sample" / "clean" / "cnn-s3-0.json",
         {"settings": settings, "seconds": 8, "threads": 2},
     )
+    card = {"device": "NVIDIA H100", "threads": 16}
+    training = {"history": [{"core_seconds": 50.0}], "seconds": 40}
+    path = out / "checkpoints" / "smoke" / "cnn-sample-s5.json"
+    files.write_json(path, network | {"seed": 5, "training": training} | card)
     found = {(r.piece.seed, r.piece.measurement): r for r in page.records("smoke")}
+    on_gpu = found.pop((5, None))
+    assert (on_gpu.seconds, on_gpu.gpu) == (40, "NVIDIA H100")
+    assert page.by_processor([*found.values(), on_gpu]) == (list(found.values()), [on_gpu])
     assert {key: r.seconds for key, r in found.items()} == {(3, None): 70.0, (4, None): 180, (3, "clean"): 16}
     assert {r.kind for r in found.values()} == {"training", "measuring"}
     assert found[3, None].piece == Piece("smoke", "sample", "cnn", 3, None, 1.0)
@@ -177,7 +207,8 @@ def test_records_are_core_seconds_of_networks_and_measurements(out):
 
 def test_only_records_with_a_formula_are_compared():
     recorded = [page.Record(piece(m, "cnn"), 5.0) for m in (None, "clean", "iterations", "failures")]
-    found = page.compared(recorded, (RATES, SPEED))
+    recorded.append(page.Record(piece(None, "cnn"), 5.0, "NVIDIA H100"))
+    found = page.compared(recorded, (RATES, SPEED, GPU))
     assert [r.piece.measurement for r, _ in found] == [None, "clean"]
     assert found[0][1] == pytest.approx(flops(None, "cnn") / RATES[False, "training"])
 
@@ -216,25 +247,24 @@ def need(pieces, gpu, dearest, core=10.0, making=0.0):
 
 
 FOUND = {
-    "training": need(4, (100.0, 20.0), (50.0, 10.0), making=0.0),
-    "clean": need(4, (4.0, 2.0), (1.0, 0.5)),
-    "corruptions": need(2, (40.0, 4.0), (20.0, 2.0), 30.0, 25.0),
+    "training": need(4, 100.0, 50.0, making=0.0),
+    "clean": need(4, 4.0, 1.0),
+    "corruptions": need(2, 40.0, 20.0, 30.0, 25.0),
 }
 
 
 def test_everything_is_the_sum_and_the_dearest():
     whole = page.total(FOUND)
     assert (whole.pieces, whole.core_hours, whole.making) == (10, 50.0, 25.0)
-    assert whole.gpu_hours == (144.0, 26.0) and whole.dearest == (50.0, 10.0)
+    assert whole.gpu_hours == 144 and whole.dearest == 50
 
 
 def test_several_gpus_are_bound_by_the_longest_chain():
-    assert page.on_several(FOUND, 2) == (72.0, 13.0)
-    assert page.on_several(FOUND, 8) == (70.0, 12.0)
+    assert page.on_several(FOUND, 2) == 72 and page.on_several(FOUND, 8) == 70
 
 
 def test_needs_cover_the_campaign_and_name_what_has_no_formula():
-    found, without = page.needs("smoke", (RATES, SPEED))
+    found, without = page.needs("smoke", (RATES, SPEED, GPU))
     assert {name: n.pieces for name, n in found.items()} == {"training": 2, "clean": 2, "pgd-linf": 2}
     assert without == []
     assert found["training"].core_hours == pytest.approx(
@@ -254,30 +284,32 @@ RECORDED = {
 }
 
 
-def test_the_answer_says_what_is_stored_and_that_no_gpu_was_there():
+def test_the_answer_says_what_is_stored_and_what_is_projected():
     said = figures.answer("paper", RECORDED, FOUND, pairs(0.5, 1.25))
     assert "2.7 core-hours at quick (25 networks and measurements)" in said
     assert "10 core-hours at cpu (1 networks" in said
-    assert "26 to 144 hours on one H100, 12 to 70 on 8, or 50 core-hours on CPUs" in said
+    card = benchmark.stored("gpu")["device"]["device"]
+    assert f"144 hours on one {card}, 70 on 8, or 50 core-hours on CPUs" in said
     assert "formulas that give 0.50 times (training) and 1.25 times (measuring) the time" in said
     assert "the whole of paper scale (10 pieces)" in said
-    assert "nothing of it was measured on a GPU" in said
 
 
 def test_tables_hold_every_number():
-    said = str(figures.recorded_table(RECORDED))
+    card = page.Record(piece(None, "cnn", "cpu"), 36.0, "NVIDIA H100")
+    said = str(figures.recorded_table(RECORDED | {"cpu": [*RECORDED["cpu"], card]}))
     cell = r"<td>([^<]*)</td>"
-    rows = re.findall(rf"<tr><th>([^<]*)</th>{cell}{cell}{cell}</tr>", said)
+    rows = re.findall(rf"<tr><th>([^<]*)</th>{cell * 4}</tr>", said)
     assert rows == [
-        ("quick", "training", "12", "0.33"),
-        ("quick", "measuring", "13", "2.3"),
-        ("cpu", "training", "1", "10"),
+        ("quick", "training", "processors", "12", "0.33"),
+        ("quick", "measuring", "processors", "13", "2.3"),
+        ("cpu", "training", "processors", "1", "10"),
+        ("cpu", "training", "NVIDIA H100", "1", "0.01"),
     ]
     said = str(figures.needs_table(FOUND, ["iterations"], pairs(0.5, 1.25)))
     names = re.findall(r"<tr><th>([^<]*)</th>", said)
     assert names == ["training", "corruptions", "clean", "everything"]
-    assert "Without a formula, and left out: iterations." in said and "26 to 144" in said
-    assert "10</td><td>20 to 100</td><td>0.50" in said and "4 to 40</td><td>–" in said
+    assert "Without a formula, and left out: iterations." in said and "<td>144</td>" in said
+    assert "10</td><td>100</td><td>0.50" in said and "40</td><td>–" in said
     assert f"come to {10 / 0.5 + 10 / 1.25:.0f} core-hours" in said
 
 
@@ -311,8 +343,9 @@ def test_figures_are_valid():
 
 def test_assumptions_are_named_as_such_with_their_numbers():
     said = figures.assumptions()
-    assert "H100, assumed" in said and "10% to 50%" in said and "100 to 150 µs" in said
-    assert "float32 67, tf32 400, bfloat16 800" in said and "No GPU was there" in said
+    rates, launch = formulas.gpu_rates(benchmark.stored("gpu"))
+    assert f"EP-CNN, training in tf32 {rates[True, 'training', 'tf32'] / 1e12:.0f}" in said
+    assert f"{1e6 * launch:.0f} µs" in said and said.count("measured**") == 2 and "assumed**" in said
     report = json.loads((benchmark.STORED / "cost.json").read_text())
     assert benchmark.in_words(report) in said
 
