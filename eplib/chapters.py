@@ -234,11 +234,11 @@ def radii(shown, norm, models=None):
 
 
 def with_control(shown, study):
-    """Outcomes of a study of equilibria for the EP-CNN of every seed, and for one network with untrained
-    convolutions.
+    """Outcomes of a study of equilibria for the EP-CNN of every seed, for networks of others that have them,
+    and for one network with untrained convolutions.
     """
     control = outcomes(first_seed(shown), ("twin-untrained",), study)
-    return outcomes(shown, ("ep-cnn",), study) | control
+    return outcomes(shown, ("ep-cnn",), study) | others.measured(shown.scale, study) | control
 
 
 def trained_by_each_estimator(shown):

@@ -74,10 +74,14 @@ def coloured(*groups):
         for model in models:
             if model not in found and wanted.get(model) not in (None, *found.values()):
                 found[model] = wanted[model]
-    free = [c for c in POOL if c not in found.values()]
-    for i, model in enumerate(m for m in models if m not in found):
-        found[model] = free[i % len(free)]
+    found |= unlike([m for m in models if m not in found], found.values())
     return [[replace(c, colour=found[c.model]) for c in curves] for curves in groups]
+
+
+def unlike(models, taken):
+    """{model: colour} of networks without a colour of their own, none of those that are taken."""
+    free = [c for c in POOL if c not in taken]
+    return {model: free[i % len(free)] for i, model in enumerate(models)}
 
 
 def arrange(axs, inside):

@@ -98,11 +98,13 @@ def badge(dataset="sample", seeds=3):
 
 
 def free_steps(seeds=3, dataset="sample", **settings):
-    return figures.free_steps([settling(s, **settings) for s in range(seeds)], badge(dataset, seeds))
+    return figures.free_steps(
+        {"ep-cnn": [settling(s, **settings) for s in range(seeds)]}, badge(dataset, seeds)
+    )
 
 
 def residuals(seeds=3, **settings):
-    return figures.residuals([settling(s, **settings) for s in range(seeds)], badge(seeds=seeds))
+    return figures.residuals({"ep-cnn": [settling(s, **settings) for s in range(seeds)]}, badge(seeds=seeds))
 
 
 def multistability(seeds=3, shares=SHARES, **settings):
@@ -254,7 +256,7 @@ def test_accuracies_by_step_are_told_published_and_ours(words):
         for order in ("synchronous", "forward"):
             ours = [values(n, "accuracy", order)[SHOWN_STEPS.index(step)] for n in networks]
             assert at(picture, order, step) == pytest.approx(100 * np.mean(ours), abs=0.51)
-    lower = figures.free_steps([settling(0, best=60)], badge(seeds=1))
+    lower = figures.free_steps({"ep-cnn": [settling(0, best=60)]}, badge(seeds=1))
     assert at(lower, "forward", 250) == 60 and at(free_steps(1), "forward", 250) == 90
 
 
@@ -307,14 +309,14 @@ def test_the_published_curve_moves_with_the_published_numbers(monkeypatch, axes)
 
 def test_a_short_study_is_drawn_too(axes):
     short = settling(steps=range(1, 21))
-    assert len(figures.free_steps([short], badge(seeds=1))[1].lines[0].get_xdata()) == 20
-    assert len(figures.residuals([short], badge(seeds=1))[0].lines) == len(ORDERS)
+    assert len(figures.free_steps({"ep-cnn": [short]}, badge(seeds=1))[1].lines[0].get_xdata()) == 20
+    assert len(figures.residuals({"ep-cnn": [short]}, badge(seeds=1))[0].lines) == len(ORDERS)
 
 
 def test_a_short_study_is_told_as_far_as_it_goes(words):
     short = settling(steps=range(1, 21))
-    assert figures.free_steps([short], badge(seeds=1)).alt.endswith("at step 10.")
-    assert "after 20 steps" in figures.residuals([short], badge(seeds=1)).caption
+    assert figures.free_steps({"ep-cnn": [short]}, badge(seeds=1)).alt.endswith("at step 10.")
+    assert "after 20 steps" in figures.residuals({"ep-cnn": [short]}, badge(seeds=1)).caption
 
 
 def test_residuals_and_energies_are_drawn_in_every_order(axes):
@@ -341,7 +343,7 @@ def test_residuals_at_the_end_are_told(words):
 def test_residuals_that_vanish_can_be_drawn():
     still = settling()
     still.table.loc[still.table.metric == "residual", ["value", "low", "high"]] = 0.0
-    assert "synchronous 0," in figures.residuals([still], badge(seeds=1)).caption
+    assert "synchronous 0," in figures.residuals({"ep-cnn": [still]}, badge(seeds=1)).caption
 
 
 def test_attractors_are_counted_and_their_shares_told_as_means(words):
