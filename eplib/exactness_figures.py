@@ -23,7 +23,7 @@ COLOURS = {
     "bfloat16": "#d55e00",
 }
 MARKS = ("o", "D", "s", "^", "v", "P")
-ROW, DODGE = 0.62, 0.24  # inches that a format takes; of it, the distance of two marks
+ROW, DODGE = 0.62, 0.24  # inches that a format with three marks takes; of it, the distance of two marks
 STEPS = (1, 2, 5, 10, 20, 50, 100, 250)
 LEAST = 1e-12  # a difference of 0 is drawn here
 
@@ -41,6 +41,7 @@ def differences(found, badge):
         "outcome_differs": "images with another outcome",
     }
     limits = {"class_differs": CLASSES, "outcome_differs": OUTCOMES}
+    tints, more = _tints(found), max(1, len(kinds) / 3)
     drawn = {metric: _points(metric, kinds, shown) for metric in titles}
 
     def plot(axes):
@@ -48,8 +49,7 @@ def differences(found, badge):
             ax.set_title(title, fontsize=10)
             floor = _floor([p[2] for p in drawn[metric]])
             for kind, y, value, low, high in drawn[metric]:
-                model = kinds[kind][0]
-                colour, mark = pictures.COLOURS.get(model, "#444444"), MARKS[kind % len(MARKS)]
+                colour, mark = tints[kinds[kind][0]], MARKS[kind % len(MARKS)]
                 style = dict(color=colour, markersize=5.5, markerfacecolor=colour if value else "white")
                 ax.plot([max(low, floor), max(high, floor)], [y, y], color=colour, linewidth=1.4, alpha=0.55)
                 ax.plot(max(value, floor), y, mark, **style)
@@ -59,7 +59,7 @@ def differences(found, badge):
         axes[0].set_yticks(range(len(shown)), [NAMES[n] for n in shown], fontsize=9)
         axes[0].set_ylim(len(shown) - 0.5, -0.5)
         handles = [
-            Line2D([], [], color=pictures.COLOURS.get(m, "#444444"), marker=MARKS[i % len(MARKS)], label=word)
+            Line2D([], [], color=tints[m], marker=MARKS[i % len(MARKS)], label=word)
             for i, (m, word) in enumerate((m, _kind(m, phase)) for m, _, phase in kinds)
         ]
         axes[0].figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
@@ -78,9 +78,14 @@ def differences(found, badge):
         if shown[round(y)] in ("float32", "bfloat16")
     )
     alt = f"Dot plot of what differs from float64 by number format. {told}."
-    return pictures.draw(
-        "fig-differences", (1, 3), plot, caption, alt, width=10.4, height=ROW * len(shown) + 1.3
-    )
+    size = dict(width=10.4, height=ROW * more * len(shown) + 1.3)
+    return pictures.draw("fig-differences", (1, 3), plot, caption, alt, **size)
+
+
+def _tints(found):
+    """{model: colour}, the one of its own where it has one."""
+    own = {m: pictures.COLOURS[m] for m in found if m in pictures.COLOURS}
+    return own | panels.unlike([m for m in found if m not in own], pictures.COLOURS.values())
 
 
 def _kind(model, phase):
@@ -90,7 +95,7 @@ def _kind(model, phase):
 
 def _points(metric, kinds, shown):
     """[(kind, height, value, low, high)] of one panel."""
-    found = []
+    found, dodge = [], DODGE * min(1, 3 / len(kinds))
     for i, name in enumerate(shown):
         for k, (_, results, phase) in enumerate(kinds):
             columns = {"precision": name, **phase}
@@ -100,7 +105,7 @@ def _points(metric, kinds, shown):
                 columns |= {"arg_max": LIVE}
             point = summary(results, metric, **columns)
             if point:
-                found.append((k, i + DODGE * (k - (len(kinds) - 1) / 2), *point))
+                found.append((k, i + dodge * (k - (len(kinds) - 1) / 2), *point))
     return found
 
 
@@ -198,10 +203,11 @@ def accuracies(found, badge):
         m: {(n, j): summary(results, "accuracy", precision=n, judge=j) for n in shown for j in ("own", EXACT)}
         for m, results in found.items()
     }
+    tints = _tints(found)
 
     def plot(axes):
         for ax, (model, values) in zip(np.atleast_1d(axes), places.items(), strict=True):
-            colour = pictures.COLOURS.get(model, "#444444")
+            colour = tints[model]
             exact, low, high = values[EXACT, "own"]
             ax.axvspan(low, high, color="#888888", alpha=0.15, linewidth=0)
             ax.axvline(exact, color="#595959", linewidth=1)
