@@ -15,10 +15,10 @@ from eplib import chapters, data, explorers, scales, specimens
 from eplib.attacks import AttackedModel, ThreatModel, pgd
 from eplib.checks import NORMS, InputError, amount
 from eplib.corruption_explorer import COLUMNS, sheet
-from eplib.pictures import COLOURS, name
+from eplib.figures import colours
+from eplib.pictures import name
 
 COUNT = 6  # images in a page
-GREY = "#7f7f7f"  # of a network without a colour of its own
 
 
 def attack(shown, models, norm):
@@ -86,7 +86,7 @@ def page_data(nets, test, entries):
     right = np.array([[[c == e["label"] for c, _ in of] for of in e["answers"]] for e in entries])
     place, epsilon = opening(right, np.array([e["truth"] for e in entries]))
     return {
-        "models": [{"name": name(m), "colour": COLOURS.get(m, GREY)} for m in nets],
+        "models": [{"name": name(m), "colour": colour} for m, colour in colours(nets).items()],
         "norms": NORMS,
         "classes": list(test.classes),
         "last": len(test) - 1,

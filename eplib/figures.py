@@ -1,10 +1,12 @@
 """Plots of accuracy and of attacks: the curves beside the published ones, clean accuracy, attacked images."""
 
+import textwrap
+
 from matplotlib.ticker import PercentFormatter
 
-from eplib import published, statistics
+from eplib import panels, published, statistics
 from eplib.checks import strength
-from eplib.pictures import COLOURS, NAMES, draw
+from eplib.pictures import COLOURS, draw, name
 
 AXES = {
     "linf": ("ℓ∞ perturbation ε (pixels in [0, 1])", (7e-4, 0.16)),
@@ -15,27 +17,23 @@ AXES = {
 def robustness_curves(norm, ours, badge):
     """Accuracy against ε under PGD: the published curves beside ours on the same axes.
 
-    ours: {model: [Result, …]} one per seed. badge: `chapters.Badge` of what is shown.
+    ours: {model: [Result, …]} one per seed, of EP-CNN and CNN, and of networks of others, whose names stand
+    lower on their curves. badge: `chapters.Badge` of what is shown.
     """
     theirs = published.pgd_curves(norm)
     other_images = badge.dataset != "cifar10"
+    shades, heights = colours(ours), _heights(ours)
 
     def plot(axes):
         for model, curve in theirs.items():
-            _line(axes[0], model, curve.index, curve["mean"], curve["low"], curve["high"], "-")
+            label = dict(colour=COLOURS[model], height=0.5)
+            _line(axes[0], model, curve.index, curve["mean"], curve["low"], curve["high"], "-", **label)
         axes[0].set_title("published, CIFAR-10")
         for model, results in ours.items():
+            label = dict(colour=shades[model], height=heights[model])
+            style = "--" if other_images else "-"
             for i, e, mean, low, high in _points(results):
-                _line(
-                    axes[1],
-                    model if i == 0 else None,
-                    e,
-                    mean,
-                    low,
-                    high,
-                    "--" if other_images else "-",
-                    model,
-                )
+                _line(axes[1], model if i == 0 else None, e, mean, low, high, style, **label)
         axes[1].set_title(f"ours, {badge.dataset_name}")
         for ax in axes:
             ax.set(xscale="log", xlim=AXES[norm][1], ylim=(0, 1), xlabel=AXES[norm][0])
@@ -51,7 +49,7 @@ def robustness_curves(norm, ours, badge):
         + ("; dashed, because the images are others than the paper's." if other_images else ".")
     )
     shown = ", ".join(
-        f"{NAMES[m]} {_share_at(r, -1):.0%} at the largest ε and {_share_at(r, 0):.0%} at the smallest"
+        f"{name(m)} {_share_at(r, -1):.0%} at the largest ε and {_share_at(r, 0):.0%} at the smallest"
         for m, r in ours.items()
     )
     alt = (
@@ -126,16 +124,30 @@ def _share_at(results, place):
     return sum(r.correct[place].mean() for r in results) / len(results)
 
 
-def _line(ax, label, x, y, low, high, style, model=None):
-    colour = COLOURS[model or label]
+def colours(models):
+    """{model: colour}: those of every figure; networks of others have what these leave."""
+    free = panels.unlike([m for m in models if m not in COLOURS], COLOURS.values())
+    return {m: COLOURS.get(m) or free[m] for m in models}
+
+
+def _heights(models):
+    """{model: where its name stands, as a share of its curve's height}: in the middle, below that one after
+    the other those of networks of others.
+    """
+    unknown = [m for m in models if m not in COLOURS]
+    lower = {m: 0.5 * (1 - (i + 1) / (len(unknown) + 1)) for i, m in enumerate(unknown)}
+    return dict.fromkeys(models, 0.5) | lower
+
+
+def _line(ax, label, x, y, low, high, style, colour, height):
     ax.plot(x, y, style, color=colour, linewidth=1.6, marker="o", markersize=3)
     ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-    if label:  # a direct label where the curves are apart: at the middle of its fall
+    if label:  # a direct label where the curves are apart: in the middle of its fall, or lower
         x, y = list(x), list(y)
-        middle = min(range(len(y)), key=lambda i: abs(y[i] - y[0] / 2))
-        right = label == "ep-cnn"
+        middle = min(range(len(y)), key=lambda i: abs(y[i] - height * y[0]))
+        right = label != "cnn"
         ax.annotate(
-            NAMES[label],
+            textwrap.fill(name(label), panels.LETTERS),
             (x[middle], y[middle]),
             xytext=(8 if right else -8, 6 if right else -6),
             textcoords="offset points",
@@ -150,15 +162,15 @@ def attacked_images(examples):
     `specimens.examples`.
     """
     classes, x, epsilon = examples["classes"], examples["images"], examples["epsilon"]
-    rows = [(None, "image", x, examples["labels"])]
+    rows, shades = [(None, "image", x, examples["labels"])], colours(examples["attacked"])
     for model, (images, predictions) in examples["attacked"].items():
-        rows.append((model, NAMES[model], images, predictions))
+        rows.append((model, name(model), images, predictions))
         change = images - x
         largest = change.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
         rows.append((model, "change", 0.5 + change / (2 * largest), None))
 
     def plot(axes):
-        for line, (model, name, images, labels) in zip(axes, rows, strict=True):
+        for line, (model, words, images, labels) in zip(axes, rows, strict=True):
             for i, (ax, image) in enumerate(zip(line, images, strict=True)):
                 ax.imshow(image.permute(1, 2, 0).numpy(), vmin=0, vmax=1, interpolation="nearest")
                 ax.set(xticks=[], yticks=[])
@@ -171,10 +183,10 @@ def attacked_images(examples):
                         color="#a63c00" if wrong else "#333333",
                         weight="bold" if wrong else "normal",
                     )
-            line[0].set_ylabel(name, color=COLOURS.get(model, "#333333"))
+            line[0].set_ylabel(words, color=shades.get(model, "#333333"))
 
     fooled = {m: int((p != examples["labels"]).sum()) for m, (_, p) in examples["attacked"].items()}
-    numbers = ", ".join(f"{NAMES[m]} {k} of {len(x)}" for m, k in fooled.items())
+    numbers = ", ".join(f"{name(m)} {k} of {len(x)}" for m, k in fooled.items())
     caption = (
         f"How to read it: top row, test images with their class. Below, each network's attacked copies at"
         f" {strength(examples['norm'], epsilon)} under its prediction"
