@@ -76,7 +76,7 @@ def free_steps(outcomes, badge):
         f" intervals ({badge.text}), updated all layers at once as in the paper"
         + (", and in the order it was trained with" if len(orders) > 1 else " and in its training")
         + ("; dashed, because the images are others than the paper's." if other else ".")
-        + _seeds(outcomes, badge)
+        + other_seeds(outcomes, badge)
     )
     ours = {
         label.removesuffix(" order"): mean_curve(rows(found, "accuracy", order=order))
@@ -90,7 +90,7 @@ def free_steps(outcomes, badge):
     return draw("fig-characteristic-time", (1, 2), plot, caption, alt)
 
 
-def _seeds(outcomes, badge):
+def other_seeds(outcomes, badge):
     """The end of a caption: which networks of others have other seeds than the badge's."""
     said = attack_figures.fewer({m: rs for m, rs in outcomes.items() if m in others.names()}, badge)
     return f" {said}" if said else ""
@@ -122,7 +122,7 @@ def residuals(outcomes, badge):
         " of"
         " any unit in one more step of all layers; the energy is what the updates lower. Layer after layer"
         f" (forward, backward, even-odd) it can only fall. Median residual after {steps} steps: {words}."
-        f" {badge.text}.{_seeds(outcomes, badge)}"
+        f" {badge.text}.{other_seeds(outcomes, badge)}"
     )
     alt = f"Residual and energy against step for four orders; median residual at the end: {words}."
     size = dict(height=3.9 * len(outcomes), sharey=False)
@@ -159,7 +159,7 @@ def multistability(outcomes, badge):
     """What attractors from random starts have to do with classes. outcomes: {model: [Result]}, the EP-CNN
     first and the control last.
     """
-    tints = COLOURS | panels.unlike([m for m in outcomes if m not in COLOURS], COLOURS.values())
+    tints = panels.tints(outcomes)
 
     def plot(ax):
         apart = 2 / max(2, len(outcomes))
@@ -185,7 +185,7 @@ def multistability(outcomes, badge):
         f"How to read it: every image is settled from zero and from {starts} random states; attractors are"
         f" different when some unit differs by more than 0.01. Found in {starts + 1} starts, on average:"
         f" {words}. Shown are shares with 95 % intervals, one dot a network;"
-        f" {replace(badge, n=len(first.image_ids)).text}.{_seeds(outcomes, badge)}"
+        f" {replace(badge, n=len(first.image_ids)).text}.{other_seeds(outcomes, badge)}"
     )
     shares = ". ".join(
         f"{name(m)}: "
@@ -236,7 +236,7 @@ def landscape(outcomes, badge):
         " a network whose landscape was never trained. A hill between the ends is a barrier between"
         " attractors"
         f" (medians and quartiles over images). Median barrier: {numbers}. {shown.text}."
-        f"{_seeds(outcomes, shown)}"
+        f"{other_seeds(outcomes, shown)}"
     )
     alt = f"Energy along paths. Median barrier: {numbers}."
     size = dict(width=4.5 * len(outcomes), height=3.9)

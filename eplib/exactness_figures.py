@@ -41,7 +41,7 @@ def differences(found, badge):
         "outcome_differs": "images with another outcome",
     }
     limits = {"class_differs": CLASSES, "outcome_differs": OUTCOMES}
-    tints, more = _tints(found), max(1, len(kinds) / 3)
+    tints, more = panels.tints(found), max(1, len(kinds) / 3)
     drawn = {metric: _points(metric, kinds, shown) for metric in titles}
 
     def plot(axes):
@@ -80,12 +80,6 @@ def differences(found, badge):
     alt = f"Dot plot of what differs from float64 by number format. {told}."
     size = dict(width=10.4, height=ROW * more * len(shown) + 1.3)
     return pictures.draw("fig-differences", (1, 3), plot, caption, alt, **size)
-
-
-def _tints(found):
-    """{model: colour}, the one of its own where it has one."""
-    own = {m: pictures.COLOURS[m] for m in found if m in pictures.COLOURS}
-    return own | panels.unlike([m for m in found if m not in own], pictures.COLOURS.values())
 
 
 def _kind(model, phase):
@@ -203,7 +197,7 @@ def accuracies(found, badge):
         m: {(n, j): summary(results, "accuracy", precision=n, judge=j) for n in shown for j in ("own", EXACT)}
         for m, results in found.items()
     }
-    tints = _tints(found)
+    tints = panels.tints(found)
 
     def plot(axes):
         for ax, (model, values) in zip(np.atleast_1d(axes), places.items(), strict=True):

@@ -78,6 +78,14 @@ def coloured(*groups):
     return [[replace(c, colour=found[c.model]) for c in curves] for curves in groups]
 
 
+def tints(models):
+    """{model: colour}, its own of `COLOURS` or, of a network of others, one that is none of these and not the
+    dark grey of what is not attacked.
+    """
+    own = {m: COLOURS[m] for m in models if m in COLOURS}
+    return own | unlike([m for m in models if m not in own], (*COLOURS.values(), "#444444"))
+
+
 def unlike(models, taken):
     """{model: colour} of networks without a colour of their own, none of those that are taken."""
     free = [c for c in POOL if c not in taken]

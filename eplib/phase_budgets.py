@@ -3,17 +3,19 @@
 import numpy as np
 from matplotlib.ticker import NullFormatter, PercentFormatter
 
-from eplib import curves, iterations, pictures, statistics
+from eplib import curves, iterations, panels, pictures, statistics
 from eplib.checks import InputError
+from eplib.equilibrium_figures import other_seeds
 from eplib.panels import readable
 from eplib.phase_figures import names
-from eplib.pictures import COLOURS, draw
+from eplib.pictures import draw
 from eplib.sentences import Text
 
 UNITS = {  # of a budget, an image
     "gradient_evaluations": "gradients",
     "image_seconds": "seconds",
 }
+OWN = ("ep-cnn", "cnn")  # whose attackers are matched
 MARKS = {"fgsm": ("v", "FGSM"), "pgd": ("o", "PGD"), "apgd-ce": ("s", "APGD")}
 
 
@@ -35,19 +37,23 @@ def frontier(result, cost):
 
 
 def matched(found, cost):
-    """(budget, {model: lowest accuracy within it}): the largest budget that the attackers of all networks
-    spent. found: {model: [Result of "iterations"]}, of which the first counts.
+    """(budget, {model: lowest accuracy within it}): the largest budget that the attackers of EP-CNN and CNN
+    both spent. found: {model: [Result of "iterations"]}, of which the first counts.
     """
-    budget = min(attacks(results[0])[cost].max() for results in found.values())
-    return budget, {m: iterations.left_within(r[0], cost, budget) for m, r in found.items()}
+    budget = min(attacks(found[m][0])[cost].max() for m in OWN)
+    return budget, {m: iterations.left_within(found[m][0], cost, budget) for m in OWN}
 
 
 def shown(found, page):
-    """[`figure`, `words`], or [a sentence] where a network gets no image right and nothing was attacked."""
-    idle = [pictures.name(m) for m, results in found.items() if not results[0].correct_clean.any()]
-    if idle:
-        return [Text(f"No image was right in the {' and the '.join(idle)}, so there was nothing to attack.")]
-    return [figure(found, page), words(found)]
+    """[`figure`, `words`, a sentence about networks that get no image right, so that nothing was attacked],
+    or the sentence alone where EP-CNN or CNN is one of them.
+    """
+    idle = [m for m, results in found.items() if not results[0].correct_clean.any()]
+    named = " and the ".join(map(pictures.name, idle))
+    said = [Text(f"No image was right in the {named}, so there was nothing to attack.")] if idle else []
+    if any(m in OWN for m in idle):
+        return said
+    return [figure({m: found[m] for m in found if m not in idle}, page), words(found), *said]
 
 
 def figure(found, page):
@@ -57,11 +63,11 @@ def figure(found, page):
     measurement. Raises InputError as `attacks`.
     """
     results, dashed = {m: r[0] for m, r in found.items()}, curves.other_images(page)
-    first = next(iter(results.values())).settings["sizes"]
+    first, tints = next(iter(results.values())).settings["sizes"], panels.tints(found)
 
     def plot(axes):
         for ax, (cost, unit) in zip(axes, UNITS.items(), strict=True):
-            ends = [_one(ax, m, result, cost, dashed) for m, result in results.items()]
+            ends = [_one(ax, m, result, cost, dashed, tints[m]) for m, result in results.items()]
             names(ax, ends)
             ax.axvline(matched(found, cost)[0], color="#595959", linestyle=":", linewidth=1.2)
             ax.set(xscale="log", ylim=(-0.02, 1), xlabel=f"{unit} an image")
@@ -70,15 +76,18 @@ def figure(found, page):
             ax.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes[0].set_ylabel("accuracy under attack")
 
+    spenders = "both attackers" if len(found) == len(OWN) else "the attackers of EP-CNN and CNN both"
     marks = ", ".join(f"{word} {sign}" for word, sign in (("FGSM", "▼"), ("PGD", "●"), ("APGD", "■")))
     caption = (
         "How to read it: a mark is one attack with so many steps and starts, at what it cost; the stair is"
         " the lowest accuracy that was reached for that price. Where one stair lies above the other, the"
         f" attacker of that network got less for the same. Marks: {marks}. Dotted: the largest budget that"
-        f" both attackers spent. ℓ2 ε = {first['epsilon']:.3g}, up to {first['steps']} steps and"
+        f" {spenders} spent. ℓ2 ε = {first['epsilon']:.3g}, up to {first['steps']} steps and"
         f" {first['restarts']} starts; every gradient goes through the network's own free phase"
         f" ({_phases(results)}). Bands: 95 % Wilson intervals. Seconds are of the machine that measured,"
-        f" which may have been busy. {page.text}." + (f" {curves.DASHED}" if dashed else "")
+        f" which may have been busy. {page.text}."
+        + (f" {curves.DASHED}" if dashed else "")
+        + other_seeds(found, page)
     )
     told = "; ".join(
         f"{pictures.name(m)} "
@@ -100,9 +109,9 @@ def _phases(results):
     return ", ".join(told)
 
 
-def _one(ax, model, result, cost, dashed):
+def _one(ax, model, result, cost, dashed, colour):
     """The marks, the stair and its band of one network; returns its name, colour and end."""
-    colour, n, table = COLOURS[model], len(result.image_ids), attacks(result)
+    n, table = len(result.image_ids), attacks(result)
     for attack, (mark, _) in MARKS.items():
         rows = table[table.attack == attack]
         ax.plot(rows[cost], rows.value, mark, color=colour, markersize=4, alpha=0.45)
@@ -115,9 +124,9 @@ def _one(ax, model, result, cost, dashed):
 
 def words(found):
     """What both networks have left at the largest budget that both attackers spent, in gradients and in time,
-    and what one gradient costs. found: as of `figure`, EP-CNN and CNN.
+    and what one gradient costs. found: as of `figure`, of which EP-CNN and CNN count.
     """
-    told = []
+    told, found = [], {m: found[m] for m in OWN}
     for cost, unit in UNITS.items():
         budget, left = matched(found, cost)
         shares = " and ".join(

@@ -7,13 +7,13 @@ import numpy as np
 from matplotlib import colors
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
-from eplib import curves, panels, phase_verdicts, published, statistics
+from eplib import curves, panels, phase_verdicts, pictures, published, statistics
 from eplib.checks import NORMS
-from eplib.equilibrium_figures import mean_curve
+from eplib.equilibrium_figures import mean_curve, other_seeds
 from eplib.equilibrium_figures import rows as rows_of
 from eplib.masking_verdicts import target
 from eplib.network_figures import spread
-from eplib.pictures import COLOURS, draw
+from eplib.pictures import draw
 from eplib.verdicts import nearest
 
 STRENGTHS = 3  # ε that a panel shows at most
@@ -43,43 +43,43 @@ def shades(count, name, start):
     return [colors.to_hex(c) for c in matplotlib.colormaps[name](np.linspace(start, 1.0, count))]
 
 
-def by_length(results, settling, page):
+def by_length(found, settling, page):
     """Accuracy of one network against the steps of its free phase, without an attack and under PGD: the
     published accuracy, ours under the attack through those very steps, and ours under the worst attack of all
-    horizons for each image.
+    horizons for each image. Networks of others have a row each below.
 
-    results: of "horizons", one a seed. settling: of "settling", or []. page: the `chapters.Badge` of the
-    page.
+    found: {model: [Result of "horizons", one a seed]}, the EP-CNN first. settling: the same of "settling", or
+    {}. page: the `chapters.Badge` of the page.
     """
-    theirs, lengths = published.free_step_curve(), sorted(phase_verdicts.own_attacks(results[0]))
+    results, theirs = next(iter(found.values())), published.free_step_curve()
+    lengths = sorted(phase_verdicts.own_attacks(results[0]))
     dashed, epsilons = curves.other_images(page), strengths(results[0])
     colour = {"no attack": PLAIN}
     colour |= zip(map(_strength, epsilons), shades(len(epsilons), "Blues", 0.55), strict=True)
-    views = {}
-    for view, place in (("through the prediction's own steps", 1), ("worst of all attack horizons", 2)):
-        views[view] = {"no attack": _points(results, epsilons[0], lengths, 0)}
-        views[view] |= {_strength(e): _points(results, e, lengths, place) for e in epsilons}
+    views = {_whose(m, found): _views(rs, epsilons, lengths) for m, rs in found.items()}
 
     def plot(axes):
-        line(
-            axes[0],
-            theirs.index,
-            list(zip(*(theirs[c] for c in ("mean", "low", "high")), strict=True)),
-            PLAIN,
-        )
-        names(axes[0], [("no attack", PLAIN, (theirs.index[-1], theirs["mean"].iloc[-1]))])
-        axes[0].set_title("published, CIFAR-10", fontsize=10, loc="left")
-        axes[0].set_ylabel("accuracy")
-        for ax, (view, found) in zip(axes[1:], views.items(), strict=True):
-            if settling:
-                curve = mean_curve(rows_of(settling, "accuracy", order="synchronous"))
-                ax.plot(curve.index, curve, "-", color=PLAIN, linewidth=0.9, alpha=0.6)
-            for name, points in found.items():
-                line(ax, lengths, points, colour[name], dashed, "o")
-            names(ax, [(n, colour[n], (lengths[-1], points[-1][0])) for n, points in found.items()])
-            ax.set_title(f"ours, {view}", fontsize=10, loc="left")
-        for ax in axes:
-            steps_axis(ax, (3.5 if ax is axes[0] else 0.85 * lengths[0], 290))
+        axes = np.reshape(axes, (-1, 3))
+        for row, model, (whose, of_model) in zip(axes, found, views.items(), strict=True):
+            line(
+                row[0],
+                theirs.index,
+                list(zip(*(theirs[c] for c in ("mean", "low", "high")), strict=True)),
+                PLAIN,
+            )
+            names(row[0], [("no attack", PLAIN, (theirs.index[-1], theirs["mean"].iloc[-1]))])
+            row[0].set_title("published, CIFAR-10", fontsize=10, loc="left")
+            row[0].set_ylabel("accuracy")
+            for ax, (view, drawn) in zip(row[1:], of_model.items(), strict=True):
+                if settling.get(model):
+                    curve = mean_curve(rows_of(settling[model], "accuracy", order="synchronous"))
+                    ax.plot(curve.index, curve, "-", color=PLAIN, linewidth=0.9, alpha=0.6)
+                for what, points in drawn.items():
+                    line(ax, lengths, points, colour[what], dashed, "o")
+                names(ax, [(n, colour[n], (lengths[-1], points[-1][0])) for n, points in drawn.items()])
+                ax.set_title(f"{whose}, {view}", fontsize=10, loc="left")
+        for ax in axes.flat:
+            steps_axis(ax, (3.5 if ax in axes[:, 0] else 0.85 * lengths[0], 290))
             ax.set(ylim=(0, 1), xlabel="free-phase steps before the prediction")
             ax.yaxis.set_major_formatter(PercentFormatter(1.0))
 
@@ -95,18 +95,35 @@ def by_length(results, settling, page):
         f" whatever they differentiate through. {BANDS}"
         + (" The thin line has the accuracy after every step on more images." if settling else "")
         + (f" {curves.DASHED}" if dashed else "")
+        + other_seeds(found, page)
     )
     told = " ".join(
-        f"Ours, {view}: "
+        f"{'Ours' if whose == 'ours' else whose}, {view}: "
         + "; ".join(
-            f"{name} {', '.join(f'{p[0]:.1%} after {t}' for t, p in zip(lengths, points, strict=True))}"
-            for name, points in found.items()
+            f"{what} {', '.join(f'{p[0]:.1%} after {t}' for t, p in zip(lengths, points, strict=True))}"
+            for what, points in drawn.items()
         )
         + "."
-        for view, found in views.items()
+        for whose, of_model in views.items()
+        for view, drawn in of_model.items()
     )
     alt = f"Accuracy against free-phase steps. {told} Published, no attack: {_published(theirs)}."
-    return draw("fig-phase-length", (1, 3), plot, caption, alt, width=11.6, height=3.9)
+    size = dict(width=11.6, height=3.9 * len(found))
+    return draw("fig-phase-length", (len(found), 3), plot, caption, alt, **size)
+
+
+def _whose(model, found):
+    """How titles begin: the first network of a figure is ours, networks of others have their names."""
+    return "ours" if model == next(iter(found)) else pictures.name(model)
+
+
+def _views(results, epsilons, lengths):
+    """{view: {"no attack" or a strength: points}} of one network, for the two panels of `by_length`."""
+    views = {}
+    for view, place in (("through the prediction's own steps", 1), ("worst of all attack horizons", 2)):
+        views[view] = {"no attack": _points(results, epsilons[0], lengths, 0)}
+        views[view] |= {_strength(e): _points(results, e, lengths, place) for e in epsilons}
+    return views
 
 
 def _strength(epsilon):
@@ -156,46 +173,36 @@ def steps_axis(ax, limits):
     ax.xaxis.set_major_formatter("{x:g}")
 
 
-def minimal(results, page):
+def minimal(found, page):
     """Square and C&W against the length of the free phase: accuracy under Square, and for every image the
-    smallest change that C&W found.
+    smallest change that C&W found. Networks of others have a row each below.
 
-    results: of "phase-lengths", one a seed. page: the `chapters.Badge` of the measurement.
+    found: {model: [Result of "phase-lengths", one a seed]}, the EP-CNN first. page: the `chapters.Badge` of
+    the measurement.
     """
-    sizes, lengths = results[0].settings["sizes"], results[0].settings["sizes"]["lengths"]
-    dashed, colour = curves.other_images(page), COLOURS["ep-cnn"]
-    clean, square = (
-        [band([r.correct[2 * i + kind] for r in results]) for i in range(len(lengths))] for kind in (0, 1)
-    )
-    norms = [
-        np.concatenate([r.arrays["minimal_norm"][i][r.correct[2 * i]] for r in results])
-        for i in range(len(lengths))
-    ]
-    finite = np.concatenate([n[np.isfinite(n)] for n in norms])
+    sizes = next(iter(found.values()))[0].settings["sizes"]
+    lengths, dashed, tints = sizes["lengths"], curves.other_images(page), panels.tints(found)
+    shares = {m: [_shares(rs, kind) for kind in (0, 1)] for m, rs in found.items()}
+    norms = {m: [_norms(rs, i) for i in range(len(lengths))] for m, rs in found.items()}
+    finite = np.concatenate([n[np.isfinite(n)] for of_model in norms.values() for n in of_model])
     low, high = (0.8 * finite.min(), 1.25 * finite.max()) if len(finite) else (0.1, 1.0)
-    beyond = high * (high / low) ** 0.06
 
     def plot(axes):
-        left, right = axes
-        line(left, lengths, clean, PLAIN, dashed, "o")
-        line(left, lengths, square, colour, dashed, "o")
-        ends = [("no attack", PLAIN, clean[-1][0]), ("Square", colour, square[-1][0])]
-        names(left, [(name, ink, (lengths[-1], y)) for name, ink, y in ends])
-        steps_axis(left, (0.85 * lengths[0], 1.15 * lengths[-1]))
-        left.set(ylim=(0, 1), xlabel="free-phase steps before the prediction", ylabel="accuracy")
-        left.yaxis.set_major_formatter(PercentFormatter(1.0))
-        left.set_title(f"Square, ℓ∞ ε = {255 * sizes['epsilon']:.3g}/255", fontsize=10, loc="left")
-        right.set(yscale="log", ylim=(low, high * (high / low) ** 0.12), xlim=(-0.6, len(lengths) - 0.4))
-        right.set_yticks([t for t in sorted(panels.TICKS["l2"]) if low <= t <= high])
-        right.yaxis.set_major_formatter("{x:g}")
-        right.yaxis.set_minor_locator(NullLocator())
-        right.axhline(high, color="#333333", linewidth=0.8, linestyle=":")
-        for x, found in enumerate(norms):
-            _dots(right, x, found, high, beyond)
-        words = [f"{t}\n{_count(found)}\nbroken" for t, found in zip(lengths, norms, strict=True)]
-        right.set_xticks(range(len(lengths)), words)
-        right.set_xlabel("free-phase steps before the prediction")
-        right.set_title("C&W: length of the smallest ℓ2 change found", fontsize=10, loc="left")
+        for (left, right), model in zip(np.reshape(axes, (-1, 2)), found, strict=True):
+            start, colour = "" if model == next(iter(found)) else f"{pictures.name(model)}, ", tints[model]
+            clean, square = shares[model]
+            line(left, lengths, clean, PLAIN, dashed, "o")
+            line(left, lengths, square, colour, dashed, "o")
+            ends = [("no attack", PLAIN, clean[-1][0]), ("Square", colour, square[-1][0])]
+            names(left, [(what, ink, (lengths[-1], y)) for what, ink, y in ends])
+            steps_axis(left, (0.85 * lengths[0], 1.15 * lengths[-1]))
+            left.set(ylim=(0, 1), xlabel="free-phase steps before the prediction", ylabel="accuracy")
+            left.yaxis.set_major_formatter(PercentFormatter(1.0))
+            title = f"{start}Square, ℓ∞ ε = {255 * sizes['epsilon']:.3g}/255"
+            left.set_title(title, fontsize=10, loc="left")
+            _smallest(right, lengths, norms[model], (low, high), colour)
+            title = f"{start}C&W: length of the smallest ℓ2 change found"
+            right.set_title(title, fontsize=10, loc="left")
 
     caption = (
         "How to read it: left, the share of images right without an attack and under Square with"
@@ -203,25 +210,55 @@ def minimal(results, page):
         " a dot is an image that is right at that length, at the length of the smallest change that C&W found"
         f" through all those steps ({sizes['searches']} values of its constant, {sizes['cw_steps']} steps"
         " each); above the dotted line stand images that it did not break; the stroke is the median where it"
-        f" was found. {page.text}. {BANDS}" + (f" {curves.DASHED}" if dashed else "")
+        f" was found. {page.text}. {BANDS}"
+        + (f" {curves.DASHED}" if dashed else "")
+        + other_seeds(found, page)
     )
     told = "; ".join(
-        f"after {t} steps {c[0]:.1%} without an attack, {s[0]:.1%} under Square, {_count(n)} broken by C&W"
+        ("" if m == next(iter(found)) else f"{pictures.name(m)} ")
+        + f"after {t} steps {c[0]:.1%} without an attack, {s[0]:.1%} under Square, {_count(n)} broken by C&W"
         + (f", median {np.median(n):.3g}" if len(n) and np.isfinite(np.median(n)) else "")
-        for t, c, s, n in zip(lengths, clean, square, norms, strict=True)
+        for m in found
+        for t, c, s, n in zip(lengths, *shares[m], norms[m], strict=True)
     )
     alt = f"Square and C&W against the length of the free phase: {told}."
-    size = dict(width=10.4, height=4.0, sharey=False)
-    return draw("fig-phase-minimal", (1, 2), plot, caption, alt, **size)
+    size = dict(width=10.4, height=4.0 * len(found), sharey=False)
+    return draw("fig-phase-minimal", (len(found), 2), plot, caption, alt, **size)
+
+
+def _shares(results, kind):
+    """[(mean, low, high)] for every length: right without an attack (kind 0), and under Square (1)."""
+    lengths = results[0].settings["sizes"]["lengths"]
+    return [band([r.correct[2 * i + kind] for r in results]) for i in range(len(lengths))]
+
+
+def _norms(results, place):
+    """Lengths of the smallest changes at one length of the phase, of the images right there; ∞ unbroken."""
+    return np.concatenate([r.arrays["minimal_norm"][place][r.correct[2 * place]] for r in results])
+
+
+def _smallest(ax, lengths, norms, limits, colour):
+    """The smallest changes of one network, a column a length of the phase."""
+    low, high = limits
+    ax.set(yscale="log", ylim=(low, high * (high / low) ** 0.12), xlim=(-0.6, len(lengths) - 0.4))
+    ax.set_yticks([t for t in sorted(panels.TICKS["l2"]) if low <= t <= high])
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.axhline(high, color="#333333", linewidth=0.8, linestyle=":")
+    for x, found in enumerate(norms):
+        _dots(ax, x, found, high, high * (high / low) ** 0.06, colour)
+    words = [f"{t}\n{_count(found)}\nbroken" for t, found in zip(lengths, norms, strict=True)]
+    ax.set_xticks(range(len(lengths)), words)
+    ax.set_xlabel("free-phase steps before the prediction")
 
 
 def _count(norms):
     return f"{np.isfinite(norms).sum()} of {len(norms)}"
 
 
-def _dots(ax, x, norms, edge, beyond):
+def _dots(ax, x, norms, edge, beyond, colour):
     """The images of one length, and their median."""
-    colour, found = COLOURS["ep-cnn"], np.isfinite(norms)
+    found = np.isfinite(norms)
     across = x + 0.5 * (0.618 * np.arange(len(norms)) % 1 - 0.5)  # apart without random numbers
     ax.plot(across[found], norms[found], "o", color=colour, alpha=0.4, markersize=4)
     ax.plot(across[~found], np.full((~found).sum(), beyond), "^", color=colour, alpha=0.5, markersize=4)

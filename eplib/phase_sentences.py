@@ -6,6 +6,7 @@ from eplib import phase_verdicts, published, statistics
 from eplib.masking_verdicts import target
 from eplib.phase_horizons import published_curve
 from eplib.phase_lengths import NOT_JUDGED, SETTLED
+from eplib.pictures import name
 from eplib.sentences import Text, table
 from eplib.verdicts import LEVEL, nearest
 
@@ -61,11 +62,31 @@ def question():
     )
 
 
-def lengths_table(results):
-    """Every length of "phase-lengths", one result a seed, as a table of words: means over seeds."""
-    lengths = results[0].settings["sizes"]["lengths"]
+def lengths_table(found):
+    """Every length of "phase-lengths" as a table of words, means over seeds: {model: [Result, one a seed]},
+    the EP-CNN first and networks of others by their names.
+    """
     lines = []
-    for i, steps in enumerate(lengths):
+    for model, results in found.items():
+        start = f"{name(model)}, " if lines else ""
+        lines += [(f"{start}{steps}", *cells) for steps, cells in _by_length(results)]
+    counts = {m: f"{len(rs)} seed{'s' * (len(rs) > 1)}" for m, rs in found.items()}
+    first, *more = counts.items()
+    sizes = found[first[0]][0].settings["sizes"]
+    head = ("steps", "clean", "not settled", "Square", "broken by C&W", "median ℓ2 of C&W")
+    note = (
+        f"Per cent, means over {first[1]}{''.join(f', of {name(m)} {n}' for m, n in more if n != first[1])};"
+        " not settled: some unit still"
+        f" moves by 0.001 or more. Square: ℓ∞ ε = {255 * sizes['epsilon']:.3g}/255, {sizes['queries']:,}"
+        f" queries. Also break after {SETTLED}: of the images broken by C&W that are right after {SETTLED}"
+        " steps, those whose change breaks the network then too."
+    )
+    return table((*head, f"also break after {SETTLED}", "ms a gradient and image"), lines, note)
+
+
+def _by_length(results):
+    """(steps, cells) for every length of one network."""
+    for i, steps in enumerate(results[0].settings["sizes"]["lengths"]):
         norms = np.concatenate([r.arrays["minimal_norm"][i][r.correct[2 * i]] for r in results])
         median = np.median(norms) if len(norms) else np.nan
         judged, broken = transferred(results, i)
@@ -75,16 +96,7 @@ def lengths_table(results):
         cells += [f"{median:.3g}" if np.isfinite(median) else "not found" if len(norms) else "–"]
         cells += [f"{broken} of {judged}" if judged else "–"]
         cells += [f"{1e3 * _mean(results, 'gradient_seconds', steps):.3g}"]
-        lines.append((str(steps), *cells))
-    sizes = results[0].settings["sizes"]
-    head = ("steps", "clean", "not settled", "Square", "broken by C&W", "median ℓ2 of C&W")
-    note = (
-        f"Per cent, means over {len(results)} seed{'s' * (len(results) > 1)}; not settled: some unit still"
-        f" moves by 0.001 or more. Square: ℓ∞ ε = {255 * sizes['epsilon']:.3g}/255, {sizes['queries']:,}"
-        f" queries. Also break after {SETTLED}: of the images broken by C&W that are right after {SETTLED}"
-        " steps, those whose change breaks the network then too."
-    )
-    return table((*head, f"also break after {SETTLED}", "ms a gradient and image"), lines, note)
+        yield steps, cells
 
 
 def transferred(results, place):

@@ -220,7 +220,7 @@ def curve(ax, colour):
 
 
 def test_accuracy_is_drawn_at_every_length_that_was_attacked_through_its_own_steps(axes):
-    left, middle, _ = phase_figures.by_length(MATRIX, [], BADGE)
+    left, middle, _ = phase_figures.by_length({"ep-cnn": MATRIX}, {}, BADGE)
     theirs = published.free_step_curve()["mean"]
     assert curve(left, phase_figures.PLAIN) == [[t, y] for t, y in theirs.items()]
     assert curve(middle, phase_figures.PLAIN) == [[10, 0.84], [30, 0.9], [60, 0.9], [250, 0.9]]
@@ -241,7 +241,7 @@ def test_the_worst_over_all_attacks_stands_beside_the_own_attack(axes):
     def left(e, attack, t):
         return 25 if attack == (4, "unrolled") else 40
 
-    _, middle, right = phase_figures.by_length([matrix(left, epsilons=[0.309])], [], BADGE)
+    _, middle, right = phase_figures.by_length({"ep-cnn": [matrix(left, epsilons=[0.309])]}, {}, BADGE)
     colour = middle.texts[1].arrowprops["color"]
     assert [y for _, y in curve(middle, colour)] == [0.4] * 4
     assert [y for _, y in curve(right, colour)] == [0.25] * 4
@@ -250,7 +250,7 @@ def test_the_worst_over_all_attacks_stands_beside_the_own_attack(axes):
 def test_the_accuracy_after_every_step_is_drawn_where_it_was_measured(axes):
     table = pd.DataFrame({"metric": "accuracy", "order": "synchronous", "predict_steps": [1, 10, 250]})
     settling = SimpleNamespace(table=table.assign(value=[0.1, 0.7, 0.8]))
-    _, middle, right = phase_figures.by_length(MATRIX, [settling], BADGE)
+    _, middle, right = phase_figures.by_length({"ep-cnn": MATRIX}, {"ep-cnn": [settling]}, BADGE)
     for ax in (middle, right):
         assert [list(v) for v in ax.lines[0].get_data()] == [[1, 10, 250], [0.1, 0.7, 0.8]]
 
@@ -335,7 +335,7 @@ LENGTHS = [
 
 
 def test_square_and_the_smallest_changes_are_drawn_at_every_length(axes):
-    left, right = phase_figures.minimal(LENGTHS, BADGE)
+    left, right = phase_figures.minimal({"ep-cnn": LENGTHS}, BADGE)
     assert curve(left, phase_figures.PLAIN) == [[4, 0.5], [10, 0.8], [29, 0.9], [60, 1.0]]
     assert curve(left, "#0072b2") == [[4, 0.25], [10, 0.4], [29, 0.45], [60, 0.5]]
     dots = [len(line.get_xdata()) for line in right.lines if line.get_marker() == "o"]
@@ -351,15 +351,15 @@ def test_square_and_the_smallest_changes_are_drawn_at_every_length(axes):
 
 def test_without_a_broken_image_the_page_goes_on(axes):
     none = [measured_lengths((10,) * 4, (0,) * 4, [np.full(20, INF)] * 4, [np.zeros(20)] * 4)]
-    assert len(phase_figures.minimal(none, BADGE)) == 2
+    assert len(phase_figures.minimal({"ep-cnn": none}, BADGE)) == 2
     assert "no change can be judged" in phase_sentences.transfer_words(none)
     wrong = [measured_lengths((0,) * 4, (0,) * 4, NORMS, [np.zeros(20)] * 4)]
-    assert told(phase_sentences.lengths_table(wrong))[0][4:7] == ["0 of 0", "–", "–"]
-    assert len(phase_figures.minimal(wrong, BADGE)) == 2
+    assert told(phase_sentences.lengths_table({"ep-cnn": wrong}))[0][4:7] == ["0 of 0", "–", "–"]
+    assert len(phase_figures.minimal({"ep-cnn": wrong}, BADGE)) == 2
 
 
 def test_the_table_of_lengths_has_what_was_measured():
-    lines = told(phase_sentences.lengths_table(LENGTHS))
+    lines = told(phase_sentences.lengths_table({"ep-cnn": LENGTHS}))
     middle = f"{np.median(NORMS[0][:10].astype(np.float32)):.3g}"
     assert lines[0] == ["4", "50.0", "100.0", "25.0", "20 of 20", middle, "10 of 20", "4"]
     assert lines[2] == ["29", "90.0", "50.0", "45.0", "0 of 36", "not found", "–", "29"]
@@ -523,9 +523,9 @@ def test_matched_budgets_are_told_with_the_price_of_a_gradient():
 @pytest.mark.parametrize(
     "label, make",
     [
-        ("fig-phase-length", lambda: phase_figures.by_length(MATRIX, [], BADGE)),
+        ("fig-phase-length", lambda: phase_figures.by_length({"ep-cnn": MATRIX}, {}, BADGE)),
         ("fig-phase-horizons", lambda: phase_horizons.figure(MATRIX, BADGE)),
-        ("fig-phase-minimal", lambda: phase_figures.minimal(LENGTHS, BADGE)),
+        ("fig-phase-minimal", lambda: phase_figures.minimal({"ep-cnn": LENGTHS}, BADGE)),
         ("fig-phase-budgets", lambda: phase_budgets.figure(SPENT, BADGE)),
     ],
 )
