@@ -144,10 +144,13 @@ def which(test, dataset):
 
 
 def filters(label, nets, badge):
-    """The first convolution of every network: a `Picture`."""
+    """The first convolution of every network that has one of three colour channels: a `Picture`."""
     lines, told = [], []
     for model, net in nets.items():
-        weight = next(m for m in net.net.modules() if isinstance(m, nn.Conv2d)).weight.detach()
+        first = next((m for m in net.net.modules() if isinstance(m, nn.Conv2d)), None)
+        if first is None or first.weight.shape[1] != 3:
+            continue  # a network of others that begins otherwise
+        weight = first.weight.detach()
         told.append(f"{name(model)} {'×'.join(map(str, weight.shape[2:]))} pixels")
         largest = weight.flatten(1).norm(dim=1).argsort(descending=True)[:FILTERS]
         scale = weight[largest].abs().max().item()

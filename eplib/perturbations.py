@@ -13,6 +13,7 @@ from eplib import (
     conventions,
     data,
     minimal_norm,
+    others,
     scales,
     semantics_changes,
     statistics,
@@ -51,11 +52,13 @@ class Row:
 
 
 def networks(shown, models=DRAWN):
-    """{model: AttackedModel} of the first seed shown: EP-CNN, CNN, and others where stored."""
+    """{model: AttackedModel} of the first seed shown: EP-CNN, CNN, networks of others (of each name the first
+    given), and what else is stored.
+    """
     found = {}
     for model in models:
         stored = checkpoints.find(shown.scale, model, shown.dataset, shown.seeds[0])
-        if stored or model in ("ep-cnn", "cnn"):
+        if stored or model in ("ep-cnn", "cnn", *others.names()):
             found[model] = AttackedModel(chapters.networks(chapters.first_seed(shown), model)[0].net)
     return found
 

@@ -6,10 +6,10 @@ import textwrap
 
 import numpy as np
 
+from eplib import others, statistics
 from eplib import semantics_comparisons as comparisons
-from eplib import statistics
 from eplib.network_figures import spread
-from eplib.panels import LETTERS, POOL, PREFERRED, WIDTH, named, readable
+from eplib.panels import LETTERS, POOL, PREFERRED, WIDTH, named, readable, unlike
 from eplib.pictures import COLOURS, draw, name
 from eplib.semantics_changes import Setting
 from eplib.toggles import Toggle
@@ -36,17 +36,47 @@ GREY, NOTHING = "#555555", "no image that all networks get right"
 
 
 def colours(models):
-    """{model: colour}, another for every one of `NETWORKS` and the same whatever is drawn with it."""
+    """{model: colour}, another for every one of `NETWORKS` and the same whatever is drawn with it; what these
+    leave is for networks of others.
+    """
     found = {m: COLOURS[m] for m in NETWORKS if m in COLOURS}
     for model in NETWORKS:
         wanted = (found.get(model), PREFERRED.get(model), *POOL)
         found[model] = next(c for c in wanted if c and c not in {**found, model: None}.values())
+    found |= unlike(others.names(), found.values())
     return {m: found[m] for m in models}
 
 
+def there(found, models=NETWORKS):
+    """Those of `models` and of the networks of others that are in {model: [Result]}."""
+    return [m for m in (*models, *others.names()) if m in found]
+
+
 def right(found):
-    """bool [N]: the images that the first networks of {model: [Result]} all get right, `CONTROL` aside."""
-    return comparisons.common([results[0] for m, results in found.items() if m != CONTROL])
+    """bool [N]: the images that the first networks of {model: [Result]} all get right, `CONTROL` and networks
+    of others aside.
+    """
+    aside = (CONTROL, *others.names())
+    return comparisons.common([results[0] for m, results in found.items() if m not in aside])
+
+
+def counted(found):
+    """{model: bool [N]}: the images that a network is shown on, `right` and, of a network of others, those of
+    them that it gets right too.
+    """
+    by_all = right(found)
+    return {m: by_all & rs[0].correct_clean if m in others.names() else by_all for m, rs in found.items()}
+
+
+def of_others(found):
+    """The end of a caption: on how many images networks of others are shown."""
+    images = counted(found)
+    return "".join(
+        f" {name(m)} (seed {found[m][0].settings['seed']}) gets {images[m].sum()} of these right and is shown"
+        " on those alone."
+        for m in others.names()
+        if m in found
+    )
 
 
 def point(values):
@@ -59,10 +89,10 @@ def point(values):
 
 def lines(found, measure, condition):
     """[(model, change, amounts, [(mean, low, high)])] of targeted changes: the attack of every network of
-    `CURVES`, and the controls of the EP-CNN's attack.
+    `CURVES` and of others, and the controls of the EP-CNN's attack.
     """
-    counted = right(found)
-    drawn = [(m, "attack") for m in CURVES if m in found] + [("ep-cnn", c) for c in CHANGES]
+    images = counted(found)
+    drawn = [(m, "attack") for m in there(found, CURVES)] + [("ep-cnn", c) for c in CHANGES]
     sizes = found["ep-cnn"][0].settings["sizes"]
     amounts = sizes["epsilons" if condition == "budget" else "factors"]
     return [
@@ -74,7 +104,7 @@ def lines(found, measure, condition):
                 point(
                     comparisons.values(
                         found[model][0], measure, Setting(condition, amount, "targeted", change)
-                    )[counted]
+                    )[images[model]]
                 )
                 for amount in amounts
             ],
@@ -102,13 +132,13 @@ def shifts(label, found, badge):
         " difference to a real image of the target class, Gaussian noise, and the perturbation of another"
         f" image with another target. Bands: 95 % bootstrap over images; {int(right(found).sum())} of"
         f" {badge.n} images, those that all networks get right, the untrained control aside; {sizes['steps']}"
-        f" steps of PGD. {badge.dataset_name}, {badge.scale} scale, seed {badge.seeds[0]}."
+        f" steps of PGD. {badge.dataset_name}, {badge.scale} scale, seed {badge.seeds[0]}.{of_others(found)}"
     )
     return Toggle(label, views, caption)
 
 
 def _shift(label, panels, view, found):
-    tints = colours([m for m in CURVES if m in found])
+    tints = colours(there(found, CURVES))
     titles = {"budget": "matched budget", "effect": "matched effect"}
     places = {"budget": "ℓ2 length (pixels in [0, 1])", "effect": "multiple of the smallest change"}
 
@@ -165,16 +195,18 @@ def _label(ax, drawn, tints):
 
 def measures(label, found, badge):
     """Every measure of every network, a `Toggle` of matched effect and matched budget."""
-    models, counted = [m for m in NETWORKS if m in found], right(found)
+    models, images = there(found), counted(found)
     tints, views = colours(models), {}
     for view, setting in VIEWS.items():
         told = {
-            measure: {m: point(comparisons.values(found[m][0], measure, setting)[counted]) for m in models}
+            measure: {m: point(comparisons.values(found[m][0], measure, setting)[images[m]]) for m in models}
             for measure in MEASURES
         }
         controls = {
             measure: {
-                c: point(comparisons.values(found["ep-cnn"][0], measure, _control(setting, c))[counted])[0]
+                c: point(
+                    comparisons.values(found["ep-cnn"][0], measure, _control(setting, c))[images["ep-cnn"]]
+                )[0]
                 for c in CHANGES
             }
             for measure in MEASURES
@@ -187,8 +219,8 @@ def measures(label, found, badge):
         " controls of the same lengths as the EP-CNN's perturbations, d the difference to a real image of the"
         " target class, g Gaussian noise, s another image's perturbation. For P1, P2 and P4 more is more"
         " semantic; for the others there is no better end, and real differences say where meaning would lie."
-        f" {int(counted.sum())} of {badge.n} images, {badge.dataset_name}, {badge.scale} scale, seed"
-        f" {badge.seeds[0]}."
+        f" {int(right(found).sum())} of {badge.n} images, {badge.dataset_name}, {badge.scale} scale, seed"
+        f" {badge.seeds[0]}.{of_others(found)}"
     )
     return Toggle(label, views, caption)
 
