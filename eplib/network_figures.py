@@ -160,8 +160,7 @@ def curves(shown, badge):
 
 def _points(entry):
     """[(images seen, validation accuracy)] of a training run."""
-    history = entry.record["training"]["history"]
-    return [(h["images_seen"], h["validation_accuracy"]) for h in history if "images_seen" in h]
+    return [(h["images_seen"], h["validation_accuracy"]) for h in entry.history if "images_seen" in h]
 
 
 def _end(entries):
@@ -215,7 +214,8 @@ def overview(shown):
     head = ("network", "what it is", "seed", "images seen", "parameters", "training", "clean accuracy")
     head += (f"after {steps} {order} steps", "trained enough?", "files")
     body = "".join(_line(entry, i, shown) for i, entry in enumerate(shown))
-    devices = ", ".join(sorted({e.record.get("device", "an unknown device") for e in shown}))
+    own = [e for e in shown if not e.imported]
+    devices = ", ".join(sorted({e.record.get("device", "an unknown device") for e in own}))
     note = (
         f"Trained on {devices}: minutes of one core's work where the record has them, else minutes that"
         " passed. Clean accuracy is that of the network's own free phase on test images; (validation): on"
@@ -252,13 +252,13 @@ def _line(entry, place, shown):
 
 
 def _images(entry):
-    history = entry.record["training"]["history"]
-    return f"{history[-1]['images_seen']:,}" if history and "images_seen" in history[-1] else "–"
+    last = entry.history[-1] if entry.history else {}
+    return f"{last['images_seen']:,}" if "images_seen" in last else "–"
 
 
 def _minutes(entry):
     training = entry.record["training"]
-    core = training["history"][-1].get("core_seconds") if training["history"] else None
+    core = entry.history[-1].get("core_seconds") if entry.history else None
     if core is not None and not files.on_gpu(entry.record):
         return f"{core / 60:.1f}\u00a0core-min"
     if training.get("seconds") is None:

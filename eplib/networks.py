@@ -1,12 +1,12 @@
 """Every network that is stored: what it is, in words, what accuracy it reached, and whether it was trained
-enough to be compared. Nothing is trained or measured here.
+enough to be compared. Nothing is trained here, and nothing but networks of others is measured.
 """
 
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from eplib import baselines, checkpoints, files, measurements, pictures, results, scales, verdicts
+from eplib import baselines, checkpoints, files, measurements, others, pictures, results, scales, verdicts
 from eplib.checks import NORMS
 from eplib.recipes import Recipe
 from eplib.sentences import Text
@@ -22,8 +22,8 @@ UNITS = {"relu": "ReLU", "hard-sigmoid": "hard sigmoid", "ep": "the EP-CNN's uni
 
 @dataclass(frozen=True)
 class Entry:
-    """A stored network. record: its JSON. path: of its weights. parameters: how many numbers its training may
-    change. clean: its stored "clean" `Result`, or None.
+    """A stored network, or one of others. record: its JSON. path: of its weights. parameters: how many its
+    training may change. clean: its "clean" `Result`, or None.
     """
 
     model: str
@@ -36,15 +36,24 @@ class Entry:
     clean: results.Result | None
 
     @property
+    def imported(self):
+        """Whether it is a network of others, of whose training next to nothing is known."""
+        return "imported" in self.record["training"]
+
+    @property
+    def history(self):
+        """The epochs of its training, [] where they are not known."""
+        return self.record["training"].get("history", [])
+
+    @property
     def accuracies(self):
         """{"test": at its own free phase, where that was measured, "validation": when it was trained}."""
         found = {}
         if self.clean is not None:
             settings = self.clean.settings
             found["test"] = self._at(settings["predict_steps"], settings["order"])
-        history = self.record["training"]["history"]
-        if history:
-            found["validation"] = _kept(history)["validation_accuracy"]
+        if self.history:
+            found["validation"] = _kept(self.history)["validation_accuracy"]
         return found
 
     @property
@@ -101,10 +110,23 @@ def entries(scale, dataset=None, seeds="all"):
     return [entry for _, entry in sorted(known, key=lambda pair: pair[0])]
 
 
+def of_others(scale):
+    """The networks of others of this session (`others`), as an `Entry` each: clean accuracy at the sizes of a
+    scale, stored or measured now. path: their file's name alone.
+    """
+    found = [c for every in others.at(scale).values() for c in every]
+    measured = [measurements.stored_or_measured(c, "clean") for c in found]
+    pairs = zip(found, measured, strict=True)
+    return [_of(c, Path(f"{c.name}.safetensors"), clean) for c, clean in pairs]
+
+
 def _entry(path):
     checkpoint = checkpoints.load(path)
+    return _of(checkpoint, path, results.find(measurements.settings_of(checkpoint, "clean")))
+
+
+def _of(checkpoint, path, clean):
     record = checkpoint.record
-    clean = results.find(measurements.settings_of(checkpoint, "clean"))
     parameters = sum(p.numel() for p in checkpoint.net.parameters())
     identity = (record[key] for key in ("model", "seed", "dataset", "scale"))
     return Entry(*identity, record, path, parameters, clean)
@@ -201,6 +223,8 @@ def in_words(record):
 
 def _architecture(network):
     kind = network["kind"]
+    if kind == "Imported":
+        return network["source"]
     if kind in baselines.TRANSFORMERS:
         sizes = {"patch": "patches of {} pixels", "width": "width {}", "depth": "depth {}"}
         sizes |= {"depths": "depths {}", "channels": "convolution of {} channels", "heads": "{} heads"}
@@ -216,7 +240,11 @@ def _architecture(network):
 
 
 def _training(training):
-    """What departs from plain back-propagation. A record that is older than a setting has its default."""
+    """What departs from plain back-propagation, or where a network of others is from. A record that is older
+    than a setting has its default.
+    """
+    if "imported" in training:
+        return f"imported from {training['imported']['file']}"
     stored = training["recipe"]
     r = {f: stored.get(f, d.default) for f, d in Recipe.__dataclass_fields__.items()}
     source = r["source"] and f"the {pictures.name(r['source'])}"
