@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from eplib import chapters, semantics_verdicts
+from eplib import chapters, others, semantics_verdicts
 from eplib import semantics_comparisons as comparisons
 from eplib import semantics_figures as figures
 from eplib.models import JUDGE_SEED, JUDGES
@@ -72,12 +72,14 @@ def judges(shown):
 
 def gathered(shown):
     """(main, found, effect, budget): {model: [Result of "semantics", one a seed]} of EP-CNN and CNN, stored
-    or measured now, and of all of `figures.NETWORKS` that are stored; [Compared] of the EP-CNN with all of
-    them but the untrained control, at matched effect and at matched budget.
+    or measured now, and of all of `figures.NETWORKS` that are stored and networks of others; [Compared] of
+    the EP-CNN with all of `figures.NETWORKS` but the untrained control, at matched effect and at matched
+    budget.
     """
     judges(shown)
     main = chapters.outcomes(shown, ("ep-cnn", "cnn"), "semantics")
     found = main | chapters.stored(shown, "semantics", figures.NETWORKS)
+    found |= others.measured(shown.scale, "semantics")
     transfers = chapters.stored(shown, "transfer", figures.NETWORKS)
     rivals = [m for m in figures.NETWORKS if m not in ("ep-cnn", figures.CONTROL)]
     both = (comparisons.all_compared(found, transfers, rivals, s) for s in figures.VIEWS.values())
@@ -159,11 +161,11 @@ def _cell(row, beside):
 
 def network_table(found):
     """What stands beside the measures, a column a network."""
-    counted, models = figures.right(found), [m for m in figures.NETWORKS if m in found]
+    images, models = figures.counted(found), figures.there(found)
 
     def line(words, measure):
         points = [
-            figures.point(comparisons.values(found[m][0], measure, comparisons.EFFECT)[counted])
+            figures.point(comparisons.values(found[m][0], measure, comparisons.EFFECT)[images[m]])
             for m in models
         ]
         return (words, *(figures.number(p[0]) for p in points))
@@ -199,12 +201,13 @@ def network_table(found):
 
 def lengths(found):
     """What matched effect leaves open, as a sentence with its numbers."""
-    counted = figures.right(found)
-    told = []
-    for model in (m for m in ("ep-cnn", "cnn", "vit-8", "cnn-at-l2-0.5") if m in found):
+    images, told = figures.counted(found), []
+    for model in figures.there(found, ("ep-cnn", "cnn", "vit-8", "cnn-at-l2-0.5")):
         result = found[model][0]
-        length = figures.point(comparisons.values(result, "length", comparisons.EFFECT)[counted])[0]
-        shift = figures.point(comparisons.values(result, "shift robust", comparisons.EFFECT)[counted])[0]
+        length = figures.point(comparisons.values(result, "length", comparisons.EFFECT)[images[model]])[0]
+        shift = figures.point(comparisons.values(result, "shift robust", comparisons.EFFECT)[images[model]])[
+            0
+        ]
         if np.isfinite(length):
             told.append(f"{name(model)} {shift / length:.2f} (length {length:.2f})")
     return Text(
