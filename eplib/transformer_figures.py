@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
-from eplib import attack_figures, chapters, curves, panels, pictures, statistics, verdicts
+from eplib import attack_figures, chapters, curves, others, panels, pictures, statistics, verdicts
 from eplib import corruption_scores as scores
 from eplib.black_box_figures import our_plan
 from eplib.network_figures import spread
@@ -32,18 +32,25 @@ BOUNDS = dict(linewidth=1.0, alpha=0.35)
 
 
 def against_epsilon(found, measurement, page):
-    """Accuracy against ε of EP-CNN, CNN and all trained transformers, beside the figure of the paper.
+    """Accuracy against ε of EP-CNN, CNN, trained transformers and networks of others, beside the paper's.
 
     found: {measurement: {model: [Result, one a seed]}}. page: the `chapters.Badge` of the page.
     """
-    shown = {m: found[measurement][m] for m in DRAWN if m in found[measurement]}
+    models = (*DRAWN, *others.names())
+    shown, colours = {m: found[measurement][m] for m in models if m in found[measurement]}, _colours()
     badge = badge_of(shown, page)
     drawn = curves.of_results(shown, curves.other_images(badge))
-    drawn = [replace(c, colour=COLOURS[c.model]) for c in drawn]
+    drawn = [replace(c, colour=colours[c.model]) for c in drawn]
     plan = our_plan(shown) if measurement == "suite-linf" else ""
     more = f"{attack_figures.fewer(shown, badge)} {plan}".strip()
     label = f"fig-transformers-{measurement}"
     return curves.figure(label, PUBLISHED[measurement], drawn, badge, more=more)
+
+
+def _colours():
+    """{model: colour} of all networks that may be drawn; those of others have what the rest leaves."""
+    published = [panels.PREFERRED[m] for m in panels.PREFERRED if m not in pictures.COLOURS]
+    return COLOURS | panels.unlike(others.names(), (*published, *(COLOURS[m] for m in DRAWN)))
 
 
 def badge_of(found, page):
@@ -93,7 +100,7 @@ def against_clean(found, page):
 def _against_clean(label, found, measurements, page):
     """A panel a measurement; half-trained networks are hollow and joined to the trained one."""
     every = {m: points(found, m) for m in measurements}
-    every = {m: {k: p[k] for k in (*DRAWN, *HALFWAY) if k in p} for m, p in every.items()}
+    every = {m: {k: p[k] for k in (*DRAWN, *HALFWAY, *others.names()) if k in p} for m, p in every.items()}
 
     def plot(axs):
         panels.arrange(np.atleast_1d(axs), INSIDE)
@@ -123,13 +130,13 @@ def _against_clean(label, found, measurements, page):
 
 def _whole(model):
     """The network at the end of training that a half-trained one would have become."""
-    return model.removesuffix("-halfway")
+    return model.removesuffix("-halfway") if model in HALFWAY else model
 
 
 def _panel(ax, drawn):
-    ends = {}
+    ends, colours = {}, _colours()
     for model, (clean, value, low, high) in drawn.items():
-        whole, colour = _whole(model), COLOURS[_whole(model)]
+        whole, colour = _whole(model), colours[_whole(model)]
         hollow = model != whole
         mark = dict(marker="*", markersize=13) if model == "ep-cnn" else dict(marker="o", markersize=6)
         ax.plot([clean] * 2, [low, high], color=colour, **BOUNDS)
@@ -153,7 +160,7 @@ def _panel(ax, drawn):
     beside = 1 + 0.17 / (ax.get_position().width * panels.WIDTH)
     for (model, end), height in zip(ends.items(), heights, strict=True):
         words = textwrap.fill(pictures.name(model), panels.LETTERS)
-        panels.named(ax, words, end, (beside, height), COLOURS[model], linewidth=0.6, alpha=0.6)
+        panels.named(ax, words, end, (beside, height), colours[model], linewidth=0.6, alpha=0.6)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     ax.set_xlabel("clean accuracy")

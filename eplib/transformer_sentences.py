@@ -8,6 +8,7 @@ from eplib import (
     campaign,
     chapters,
     corruption_scores,
+    others,
     pictures,
     published_curves,
     scales,
@@ -37,13 +38,17 @@ EIGHT = 8 / 255
 
 
 def gathered(shown, main):
-    """{measurement: {model: [Result, one a seed]}} that the page shows: `main` and what is stored. Corrupted
-    images are those of the EP-CNN; without it there is nothing to compare them with.
+    """{measurement: {model: [Result, one a seed]}} that the page shows: `main` and what is stored, beside it
+    networks of others. Corrupted images are those of the EP-CNN; without it there is nothing to compare them
+    with.
     """
     models = (*DRAWN, *HALFWAY)
     found = {m: main.get(m, {}) | chapters.stored(shown, m, models) for m in MEASURED}
-    corrupted = found["corruptions"]
-    found["corruptions"] = corruption_scores.of_one_source(corrupted) if corrupted.get("ep-cnn") else {}
+    if not found["corruptions"].get("ep-cnn"):
+        found["corruptions"] = {}
+    found = {m: of and of | others.measured(shown.scale, m) for m, of in found.items()}
+    if found["corruptions"]:
+        found["corruptions"] = corruption_scores.of_one_source(found["corruptions"])
     return found
 
 
@@ -88,12 +93,14 @@ def published_claims():
 
 def overview(found):
     """The table of networks: architecture, checkpoint, seeds, clean accuracy and accuracy under everything
-    that is compared, in per cent, means over seeds. found: {measurement: {model: [Result]}}.
+    that is compared, in per cent, means over seeds, networks of others last. found: {measurement: {model:
+    [Result]}}.
     """
     at = {m: points(found, m) for m in MEASURED}
     order = ["ep-cnn", "cnn"]
     for model in FINAL:
         order += [f"{model}-halfway", model]
+    order += others.names()
     lines = []
     for model in (m for m in order if any(m in p for p in at.values())):
         results = [found[m][model] for m in MEASURED if model in found.get(m, {})]
@@ -116,6 +123,8 @@ def overview(found):
 
 def _place(model):
     """(architecture, checkpoint) in words."""
+    if model in others.names():
+        return pictures.name(model), "imported"
     if model == AUGMENTED:
         return pictures.name(AUGMENTED.removesuffix("-augmented")), "final, strong augmentation"
     halfway = model in HALFWAY
