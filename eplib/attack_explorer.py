@@ -11,11 +11,10 @@ from numbers import Real
 import numpy as np
 import torch
 
-from eplib import chapters, data, explorers, scales, specimens
+from eplib import chapters, data, explorers, panels, scales, specimens
 from eplib.attacks import AttackedModel, ThreatModel, pgd
 from eplib.checks import NORMS, InputError, amount
 from eplib.corruption_explorer import COLUMNS, sheet
-from eplib.figures import colours
 from eplib.pictures import name
 
 COUNT = 6  # images in a page
@@ -85,8 +84,9 @@ def page_data(nets, test, entries):
     """All that attack.js shows, ready for JSON."""
     right = np.array([[[c == e["label"] for c, _ in of] for of in e["answers"]] for e in entries])
     place, epsilon = opening(right, np.array([e["truth"] for e in entries]))
+    tints = panels.tints(nets)
     return {
-        "models": [{"name": name(m), "colour": colour} for m, colour in colours(nets).items()],
+        "models": [{"name": name(m), "colour": tints[m]} for m in nets],
         "norms": NORMS,
         "classes": list(test.classes),
         "last": len(test) - 1,

@@ -22,7 +22,7 @@ def robustness_curves(norm, ours, badge):
     """
     theirs = published.pgd_curves(norm)
     other_images = badge.dataset != "cifar10"
-    shades, heights = colours(ours), _heights(ours)
+    tints, heights = panels.tints(ours), _heights(ours)
 
     def plot(axes):
         for model, curve in theirs.items():
@@ -30,7 +30,7 @@ def robustness_curves(norm, ours, badge):
             _line(axes[0], model, curve.index, curve["mean"], curve["low"], curve["high"], "-", **label)
         axes[0].set_title("published, CIFAR-10")
         for model, results in ours.items():
-            label = dict(colour=shades[model], height=heights[model])
+            label = dict(colour=tints[model], height=heights[model])
             style = "--" if other_images else "-"
             for i, e, mean, low, high in _points(results):
                 _line(axes[1], model if i == 0 else None, e, mean, low, high, style, **label)
@@ -124,12 +124,6 @@ def _share_at(results, place):
     return sum(r.correct[place].mean() for r in results) / len(results)
 
 
-def colours(models):
-    """{model: colour}: those of every figure; networks of others have what these leave."""
-    free = panels.unlike([m for m in models if m not in COLOURS], COLOURS.values())
-    return {m: COLOURS.get(m) or free[m] for m in models}
-
-
 def _heights(models):
     """{model: where its name stands, as a share of its curve's height}: in the middle, below that one after
     the other those of networks of others.
@@ -162,7 +156,7 @@ def attacked_images(examples):
     `specimens.examples`.
     """
     classes, x, epsilon = examples["classes"], examples["images"], examples["epsilon"]
-    rows, shades = [(None, "image", x, examples["labels"])], colours(examples["attacked"])
+    rows, tints = [(None, "image", x, examples["labels"])], panels.tints(examples["attacked"])
     for model, (images, predictions) in examples["attacked"].items():
         rows.append((model, name(model), images, predictions))
         change = images - x
@@ -183,7 +177,7 @@ def attacked_images(examples):
                         color="#a63c00" if wrong else "#333333",
                         weight="bold" if wrong else "normal",
                     )
-            line[0].set_ylabel(words, color=shades.get(model, "#333333"))
+            line[0].set_ylabel(words, color=tints.get(model, "#333333"))
 
     fooled = {m: int((p != examples["labels"]).sum()) for m, (_, p) in examples["attacked"].items()}
     numbers = ", ".join(f"{name(m)} {k} of {len(x)}" for m, k in fooled.items())
