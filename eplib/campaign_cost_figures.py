@@ -13,9 +13,9 @@ LABELLED = 8  # pieces that are named in the figure of the formulas
 
 
 def costs(recorded, kind):
-    """{network, or measurement: mean core-hours of one} of records, the dearest first."""
+    """{network, or measurement: mean core-hours of one} of records of processors, the dearest first."""
     found = {}
-    for r in recorded:
+    for r in campaign_costs.by_processor(recorded)[0]:
         if r.kind == kind:
             found.setdefault(r.piece.model if kind == "training" else r.piece.measurement, []).append(r)
     means = {name: statistics.fmean(r.seconds for r in every) / 3600 for name, every in found.items()}
@@ -56,7 +56,7 @@ def figure(label, recorded):
     rest = f" {left_out} networks that take less are left out." if left_out else ""
     caption = (
         "How to read it: a line is a network, or a measurement of one; further right is dearer (logarithmic)."
-        " A dot is the mean of everything stored at a scale: seconds by threads, of networks core-seconds"
+        " A dot is the mean of everything that processors made at a scale: seconds by threads, of networks core-seconds"
         f" where they were recorded.{rest}"
     )
     height = 1.2 + 0.17 * max(map(len, names.values()))
