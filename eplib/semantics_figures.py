@@ -72,8 +72,8 @@ def of_others(found):
     """The end of a caption: on how many images networks of others are shown."""
     images = counted(found)
     return "".join(
-        f" Of these images {name(m)} (seed {found[m][0].settings['seed']}) gets {images[m].sum()} right and is"
-        " shown on them alone."
+        f" Of these images {name(m)} (seed {found[m][0].settings['seed']}) gets {images[m].sum()} right and"
+        " is shown on them alone."
         for m in others.names()
         if m in found
     )

@@ -496,6 +496,24 @@ def test_where_nothing_was_attacked_the_page_says_so():
     assert [type(part).__name__ for part in phase_budgets.shown(SPENT, BADGE)] == ["Picture", "Text"]
 
 
+def test_networks_of_others_are_drawn_beside_the_two_whose_budgets_match(monkeypatch):
+    found = SPENT | {"lab-net": [effort("ep-cnn", lambda run, starts: 33, 1e-4, seed=3)]}
+    idle = found | {"idle-net": [effort("ep-cnn", lambda run, starts: 0, 0.1, clean=0)]}
+    picture, words, said = phase_budgets.shown(idle, BADGE)
+    assert said == "No image was right in the idle-net, so there was nothing to attack."
+    assert words == phase_budgets.words(SPENT)
+    assert (
+        "lab-net 33.0% for 1, 33.0% for 10," in picture.alt
+        and "idle-net" not in picture.alt + picture.caption
+    )
+    assert "that the attackers of EP-CNN and CNN both spent" in picture.caption
+    monkeypatch.setattr(phase_budgets, "draw", drawings.axes_only)
+    for ax, cost in zip(phase_budgets.figure(found, BADGE), phase_budgets.UNITS, strict=True):
+        dotted = [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == ":"]
+        assert dotted == [phase_budgets.matched(SPENT, cost)[0]]
+        assert {t.get_text() for t in ax.texts} == {"EP-CNN", "CNN", "lab-net"}
+
+
 def test_both_networks_are_drawn_against_gradients_and_seconds(axes):
     for ax, cost in zip(phase_budgets.figure(SPENT, BADGE), phase_budgets.UNITS, strict=True):
         stairs = [line for line in ax.lines if line.get_drawstyle() == "steps-post"]

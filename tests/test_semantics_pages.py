@@ -1,3 +1,4 @@
+import re
 from types import SimpleNamespace
 
 import drawings
@@ -265,6 +266,39 @@ def test_tables_hold_the_tests_and_name_what_is_missing(page):
     assert "student of the EP-CNN" in sentences.missing({"ep-cnn": 0, "cnn": 0})
     assert "LPIPS" in sentences.definitions() and "P5" in sentences.definitions()
     assert "each unit of length" in sentences.lengths(every)
+
+
+def test_networks_of_others_are_shown_where_they_are_right_too_and_change_nothing_else(page, monkeypatch):
+    every = page[0]
+    monkeypatch.setattr(figures, "draw", drawings.words_only)
+    alone = figures.measures("fig", every, BADGE).alt, sentences.network_table(every)
+    theirs = measured("lab-net", 3.0, seed=11, clean=np.arange(N) < 30)
+    monkeypatch.setattr(figures.others, "names", lambda: ("lab-net", "absent"))
+    monkeypatch.setattr(figures.others, "measured", lambda scale, m: {"lab-net": [theirs]})
+    monkeypatch.setattr(sentences.chapters, "outcomes", lambda *of: {m: every[m] for m in ("ep-cnn", "cnn")})
+    monkeypatch.setattr(sentences.chapters, "stored", lambda s, m, models: every if m == "semantics" else {})
+    main, both, effect, _ = sentences.gathered(Shown("quick", "sample", (1,)))
+    assert list(main) == ["ep-cnn", "cnn"] and list(both) == [*every, "lab-net"]
+    assert len(effect) == len(page[1]) and {r.n for r in effect} == {57}
+    assert figures.right(both).sum() == 57 and figures.counted(both)["lab-net"].sum() == 30
+    (drawn,) = (d for d in figures.lines(both, "shift robust", "effect") if d[0] == "lab-net")
+    own = comparisons.values(theirs, "shift robust", comparisons.EFFECT)[:30].mean()
+    assert drawn[3][1][0] == pytest.approx(own)
+    for picture in (figures.shifts("fig", both, BADGE), figures.measures("fig", both, BADGE)):
+        assert (
+            "Of these images lab-net (seed 11) gets 30 right" in picture.caption
+            and "57 of" in picture.caption
+        )
+    told = picture.alt.replace("10 networks", "9 networks")
+    assert re.sub("(, )?lab-net [^;.]*[.][0-9]+", "", told) == alone[0]
+    rows = [re.findall("<t[dh]>(.*?)</t[dh]>", table) for table in (alone[1], sentences.network_table(both))]
+    assert [cell for cell in rows[0] if cell != "lab-net"] == _without_the_last_column(rows[1], len(every))
+    assert "lab-net" in sentences.lengths(both) and sentences.missing(both) == ""
+
+
+def _without_the_last_column(cells, columns):
+    """The cells of a table, line by line, without those of its last column. columns: of networks, but it."""
+    return [cell for i, cell in enumerate(cells) if i % (columns + 2) != columns + 1]
 
 
 def test_the_answer_follows_both_words():
