@@ -3,7 +3,7 @@
 import math
 import statistics
 
-from eplib import benchmark, campaign_costs, pictures, projections, sentences
+from eplib import benchmark, campaign_costs, pictures, projections, sentences, speeds
 from eplib.campaign_costs import FACTOR, GPUS, KINDS, of_kind, ratio
 from eplib.sentences import BEGINNING, Text
 
@@ -56,8 +56,8 @@ def figure(label, recorded):
     rest = f" {left_out} networks that take less are left out." if left_out else ""
     caption = (
         "How to read it: a line is a network, or a measurement of one; further right is dearer (logarithmic)."
-        " A dot is the mean of everything that processors made at a scale: seconds by threads, of networks core-seconds"
-        f" where they were recorded.{rest}"
+        " A dot is the mean of everything that processors made at a scale: seconds by threads, of networks"
+        f" core-seconds where they were recorded.{rest}"
     )
     height = 1.2 + 0.17 * max(map(len, names.values()))
     size = dict(width=10.4, height=height, sharey=False)
@@ -220,12 +220,12 @@ def narrower():
 def assumptions():
     """What the projections rest on, in words."""
     report = benchmark.stored("cost")
-    rates = projections.cpu_rates(report)
+    rates = speeds.cpu_rates(report)
     cpu = "; ".join(
         f"{'EP-CNN' if recurrent else 'CNN'}, {projections.TASKS[task]} {rate / 1e9:.0f}"
         for (recurrent, task), rate in rates.items()
     )
-    measured, launch = projections.gpu_rates(benchmark.stored("gpu"))
+    measured, launch = speeds.gpu_rates(benchmark.stored("gpu"))
     gpu = "; ".join(
         f"{'EP-CNN' if recurrent else 'CNN'}, {projections.TASKS[task]} in {precision} {rate / 1e12:.0f}"
         for (recurrent, task, precision), rate in measured.items()

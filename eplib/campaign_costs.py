@@ -4,7 +4,7 @@ what a whole scale is projected to need.
 
 from dataclasses import dataclass
 
-from eplib import campaign, files, projections, results, scales
+from eplib import campaign, files, projections, results, scales, speeds
 from eplib.campaign import Piece
 from eplib.verdicts import Verdict
 
@@ -82,10 +82,10 @@ def _piece(said, measurement):
 
 def compared(recorded, rates):
     """[(Record, projected core-seconds)] of those with a formula that a processor made. rates: as
-    `projections.stored_rates`.
+    `speeds.stored`.
     """
     found = ((record, projections.work(record.piece)) for record in by_processor(recorded)[0])
-    return [(r, projections.core_seconds(work, *rates[:2])) for r, work in found if work is not None]
+    return [(r, speeds.core_seconds(work, *rates[:2])) for r, work in found if work is not None]
 
 
 def of_kind(pairs, kind):
@@ -174,11 +174,11 @@ def needs(scale, rates):
 
 
 def _need(works, rates, speed, gpu_rates):
-    gpu = [projections.gpu_seconds(w, *gpu_rates) for w in works]
+    gpu = [speeds.gpu_seconds(w, *gpu_rates) for w in works]
     making = sum(count / speed[c] for w in works for c, count in w.making.items())
     return Need(
         len(works),
-        sum(projections.core_seconds(w, rates, speed) for w in works) / 3600,
+        sum(speeds.core_seconds(w, rates, speed) for w in works) / 3600,
         making / 3600,
         sum(gpu) / 3600,
         max(gpu) / 3600,

@@ -1,5 +1,5 @@
 """What a piece of the campaign computes, by formulas: floating-point operations of training and of most
-measurements, and the time that they take at rates that were measured on a CPU and on a GPU.
+measurements. `eplib.speeds` makes times of them.
 
 The unit is a pass of one image through a network. Its gradient in the image counts as two passes, an
 iteration of back-propagation in the weights as three; a pass of an energy-based network is its free phase.
@@ -12,8 +12,8 @@ from functools import cache
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from eplib import benchmark, conventions, costs, data, recipes, scales, semantics_changes, zooms
-from eplib.baselines import CNN, kind
+from eplib import conventions, costs, data, recipes, scales, semantics_changes, zooms
+from eplib.baselines import kind
 from eplib.corruption_measurements import TYPES, phases_of
 from eplib.corruption_sequences import SEQUENCES
 from eplib.filtering import KINDS as DISTURBED
@@ -218,87 +218,3 @@ def _conventions(piece, s, own):
     if "linf" in s["norms"]:
         forward += len(conventions.SQUARE) * LEFT * len(s["norms"]["linf"]) * s["queries"]
     return forward, gradients
-
-
-def cpu_rates(report):
-    """{(recurrent, task): operations a second of one core} from a report of `eplib.costs`."""
-    found = {}
-    for task, title in TASKS.items():
-        mine = [r for r in report["rows"] if r["task"] == title and r["precision"] == "float32"]
-        ep = next(r for r in mine if r["method"] in ("EP-CNN, fast", "EP-CNN", "unrolled"))
-        cnn = next(r for r in mine if r["method"] == "CNN")
-        passes = {"training": 20 + 2 * 8, "inference": ep["steps"], "gradient": IMAGE * ep["steps"]}[task]
-        shape = dict(channels=ep["channels"], paddings=costs.PADDINGS[: len(ep["channels"])])
-        flops = costs.step_flops(EPCNN(**shape), ep["batch"]) * passes
-        found[True, task] = _a_core(report, flops, ep)
-        times = {"training": WEIGHTS, "inference": 1, "gradient": IMAGE}[task]
-        found[False, task] = _a_core(report, times * cnn["batch"] * pass_flops(CNN(**shape)), cnn)
-    return found
-
-
-def _a_core(report, flops, row):
-    return 1e3 * flops / row["milliseconds"] / report["threads"]
-
-
-def core_seconds(done, rates, speed):
-    """Core-seconds of a `Work` on a CPU, from `cpu_rates` and `making_rates`."""
-    computing = sum(flops / rates[done.recurrent, task] for task, flops in done.flops.items())
-    return computing + sum(count / speed[c] for c, count in done.making.items())
-
-
-def making_rates(report):
-    """{corruption: images a second of one core} from the stored benchmark of corruptions."""
-    made = report["images"] * report["severities"] * 1e3 / report["threads"]
-    return {c: made / milliseconds for c, milliseconds in report["milliseconds"].items()}
-
-
-def gpu_rates(report):
-    """({(recurrent, task, precision): operations a second}, seconds that launching one step's kernels takes)
-    from a report of `eplib.gpu_report`: of networks of the paper's widths.
-    """
-    rows, paper = report["cost"]["rows"], report["paper network"]
-    shape = dict(channels=paper["size"]["channels"], paddings=costs.PADDINGS)
-    step, passes = costs.step_flops(EPCNN(**shape), 1), pass_flops(CNN(**shape))
-    found = {}
-    for name, precision in (("closed form, float32", "float32"), ("closed form, TF32", "tf32")):
-        milliseconds = paper["paths"][name]["milliseconds"]
-        found[True, "training", precision] = (
-            1e3 * step * paper["size"]["batch"] * paper["steps"] / milliseconds
-        )
-    for task, title in TASKS.items():
-        for row in rows:
-            if row["task"] != title or row["method"].startswith(("autograd", "adjoint")):
-                continue
-            key = (row["method"] != "CNN", task, row["precision"])
-            times = {"training": WEIGHTS, "inference": 1, "gradient": IMAGE}[task] * passes
-            if key[0]:
-                fast = 20 + 2 * 8  # steps of the fast iteration
-                times = step * {"training": fast, "inference": 1, "gradient": IMAGE}[task]
-                times *= 1 if task == "training" else row["steps"]
-            if row["method"] != "EP-CNN, faithful":  # it is among the paths
-                found[key] = 1e3 * row["batch"] * times / row["milliseconds"]
-    one = next(r for r in rows if r["task"] == "growth with batch" and r["batch"] == 1)
-    return found, one["milliseconds"] / 1e3 / one["steps"]
-
-
-def gpu_seconds(done, rates, launch):
-    """Seconds of a `Work` on one GPU, from `gpu_rates`: of its operations or of launching its kernels,
-    whichever is longer; phases of training are replayed as one graph. What makes corrupted images is left
-    out.
-    """
-    total = 0.0
-    for task, flops in done.flops.items():
-        precision = done.precision if task == "training" else "float32"
-        known = rates.get((done.recurrent, task, precision)) or rates[done.recurrent, task, "float32"]
-        replayed = done.recurrent and task == "training"
-        total += max(flops / known, 0 if replayed else done.steps[task] * launch)
-    return total
-
-
-def stored_rates():
-    """(`cpu_rates`, `making_rates`, `gpu_rates`) of the stored benchmarks."""
-    return (
-        cpu_rates(benchmark.stored("cost")),
-        making_rates(benchmark.stored("corruptions")),
-        gpu_rates(benchmark.stored("gpu")),
-    )

@@ -19,6 +19,7 @@ from eplib import (
     minimal_measurements,
     recipes,
     scales,
+    speeds,
 )
 from eplib import campaign_cost_figures as figures
 from eplib import campaign_costs as page
@@ -94,7 +95,7 @@ def test_measurements_compute_about_what_torch_counts(smoke, measurement, model)
 def test_every_piece_of_paper_has_a_formula_and_a_time():
     works = [formulas.work(p) for p in campaign.pieces_of("paper") if campaign.applies(p)]
     for work in works:
-        assert formulas.gpu_seconds(work, *GPU) > 0 and set(work.flops) <= set(formulas.TASKS)
+        assert speeds.gpu_seconds(work, *GPU) > 0 and set(work.flops) <= set(formulas.TASKS)
     assert formulas.work(piece("iterations")) is None
 
 
@@ -128,7 +129,7 @@ def test_core_seconds_are_operations_over_rates_and_images_over_speed():
     work.add("training", 4e9, 7)
     work.add("training", 2e9, 1)
     work.making = {"fog": 30, "snow": 20}
-    assert formulas.core_seconds(work, RATES, SPEED) == 3 + 3 + 1
+    assert speeds.core_seconds(work, RATES, SPEED) == 3 + 3 + 1
     assert work.steps == {"training": 8}
 
 
@@ -137,16 +138,16 @@ def test_a_gpu_is_bound_by_its_products_or_by_its_launches():
     work = formulas.Work(True, "bfloat16")
     work.add("training", 800e12, 1e9)  # replayed: its launches cost nothing
     work.add("gradient", 4e12, 10)  # in float32
-    assert formulas.gpu_seconds(work, rates, 1e-3) == pytest.approx(8 + 2)
+    assert speeds.gpu_seconds(work, rates, 1e-3) == pytest.approx(8 + 2)
     work = formulas.Work(False, "tf32")
     work.add("training", 3e12, 10)  # no rate of that precision: float32's
     work.add("gradient", 1e9, 5000)
-    assert formulas.gpu_seconds(work, rates, 1e-3) == pytest.approx(3 + 5)
+    assert speeds.gpu_seconds(work, rates, 1e-3) == pytest.approx(3 + 5)
 
 
 def test_rates_of_a_gpu_follow_from_its_report():
     report = benchmark.stored("gpu")
-    rates, launch = formulas.gpu_rates(report)
+    rates, launch = speeds.gpu_rates(report)
     assert {(r, t, "float32") for r in (True, False) for t in formulas.TASKS} <= set(rates)
     size = report["paper network"]["size"]
     step = costs.step_flops(EPCNN(size["channels"], (1, 1, 1, 0)), size["batch"])
@@ -163,14 +164,14 @@ def test_rates_of_a_gpu_follow_from_its_report():
 
 def test_rates_of_a_core_follow_from_the_stored_benchmark():
     report = costs.report("small", "cpu")
-    rates = formulas.cpu_rates(report)
+    rates = speeds.cpu_rates(report)
     assert set(rates) == {(r, t) for r in (True, False) for t in formulas.TASKS}
     row = next(r for r in report["rows"] if r["task"] == "inference" and r["method"] == "CNN")
     expected = formulas.pass_flops(CNN((4, 6, 8, 8), (1, 1, 1, 0))) * row["batch"]
     assert rates[False, "inference"] == pytest.approx(
         expected / row["milliseconds"] * 1e3 / report["threads"]
     )
-    speed = formulas.making_rates(benchmark.stored("corruptions"))
+    speed = speeds.making_rates(benchmark.stored("corruptions"))
     assert min(speed.values()) > 0 and len(speed) > 30
 
 
@@ -269,7 +270,7 @@ def test_needs_cover_the_campaign_and_name_what_has_no_formula():
     assert without == []
     assert found["training"].core_hours == pytest.approx(
         sum(
-            formulas.core_seconds(formulas.work(piece(None, m, "smoke")), RATES, SPEED)
+            speeds.core_seconds(formulas.work(piece(None, m, "smoke")), RATES, SPEED)
             for m in ("ep-cnn", "cnn")
         )
         / 3600
@@ -345,7 +346,7 @@ def test_figures_are_valid():
 
 def test_assumptions_are_named_as_such_with_their_numbers():
     said = figures.assumptions()
-    rates, launch = formulas.gpu_rates(benchmark.stored("gpu"))
+    rates, launch = speeds.gpu_rates(benchmark.stored("gpu"))
     assert f"EP-CNN, training in tf32 {rates[True, 'training', 'tf32'] / 1e12:.0f}" in said
     assert f"{1e6 * launch:.0f} µs" in said and said.count("measured**") == 2 and "assumed**" in said
     report = json.loads((benchmark.STORED / "cost.json").read_text())
