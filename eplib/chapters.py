@@ -57,19 +57,20 @@ def badge_box(text):
     )
 
 
-def choose(scale="best", dataset="default", seeds="all", needs=MAIN, once=None):
+def choose(scale="best", dataset="default", seeds="all", needs=MAIN, once=None, images=True):
     """Check a chapter's parameters and return what it will show.
 
     needs: {model: measurements} that the chapter shows of every seed. once: the same, of the first seed
-    alone. scale: "best" is the largest of paper, cpu and quick at which all of it is stored for some seed and
-    whose images are at hand (`data.available`), else quick. dataset: "default" is that of the networks of
-    others (`others`), else the scale's. seeds: "all" are those for which everything is stored, or the scale's
-    where there are none; or a list. Raises InputError for anything else.
+    alone. images: whether the chapter reads images, beside what is stored; networks of others have to be
+    shown them in any case. scale: "best" is the largest of paper, cpu and quick at which all of it is stored
+    for some seed and, where they are read, whose images are at hand (`data.available`), else quick. dataset:
+    "default" is that of the networks of others (`others`), else the scale's. seeds: "all" are those for which
+    everything is stored, or the scale's where there are none; or a list. Raises InputError for anything else.
     """
     once, seeds = once or {}, check(scale, dataset, seeds)
     if scale == "best":
-        # pages show images too, so a scale counts only where its images can be read
-        there = [s for s in LARGEST_FIRST if data.available(scales.scale(s).dataset)]
+        read = images or others.names()
+        there = [s for s in LARGEST_FIRST if not read or data.available(scales.scale(s).dataset)]
         there = [s for s in there if others.dataset() in (None, scales.scale(s).dataset)]
         stored = [s for s in there if complete(s, scales.scale(s).dataset, needs, once)]
         scale = stored[0] if stored else "quick"

@@ -235,8 +235,9 @@ def judged(scale="best", dataset="default", seeds="all", claims=CLAIMS):
     """[Judged] of every claim, each at the best scale for which its own measurements are stored. Raises
     InputError for parameters that `chapters.choose` refuses; a claim whose networks are not there has none.
     """
-    chapters.choose(scale, dataset, seeds, {})
-    return [_judged(c, functools.partial(chapters.choose, scale, dataset, seeds)) for c in claims]
+    pick = functools.partial(chapters.choose, scale, dataset, seeds, images=False)
+    pick({})
+    return [_judged(c, pick) for c in claims]
 
 
 def _judged(claim, pick):

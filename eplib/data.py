@@ -122,9 +122,13 @@ def load(name, split, root=None):
 
 def available(name):
     """Whether a data set can be read without the network: it ships with the project, or lies in the data
-    folder as NAME.npz.
+    folder as NAME.npz or, of CIFAR, as the files that were downloaded before.
     """
-    return name == "sample" or (data_folder() / f"{one_of('data set', name, CLASSES)}.npz").exists()
+    folder = data_folder()
+    if name == "sample" or (folder / f"{one_of('data set', name, CLASSES)}.npz").exists():
+        return True
+    _, _, inside, train, test, _ = CIFAR_ARCHIVES.get(name, (None, None, "", (), (), None))
+    return bool(inside) and all((folder / inside / file).exists() for file in (*train, *test))
 
 
 def data_folder(root=None):

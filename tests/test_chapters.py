@@ -80,6 +80,12 @@ def test_best_is_the_largest_scale_with_everything_stored(monkeypatch):
     assert chapters.choose() == chapters.Shown("cpu", "cifar10", (13,))
     assert chapters.choose(needs={"cnn": ()}, once={"vit-4": ()}).scale == "cpu"
     assert asked[-1] == ("cifar10", {"cnn": ()}, {"vit-4": ()})
+    monkeypatch.setattr(chapters.data, "available", lambda name: name == "sample")
+    assert chapters.choose().scale == "quick" and chapters.choose(images=False).scale == "cpu"
+    monkeypatch.setattr(chapters.others, "names", lambda: ("mine",))
+    assert chapters.choose(images=False).scale == "quick"  # they have not been shown the images yet
+    monkeypatch.undo()
+    monkeypatch.setattr(chapters, "complete", complete)
     del there["cpu"]
     assert chapters.choose() == chapters.Shown("quick", "sample", (11, 17))
     there.clear()

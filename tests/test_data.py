@@ -190,6 +190,19 @@ def test_cifar_records_are_read_as_the_binary_format_says(tmp_path, name):
     assert len(set(loaded.classes)) == len(data.CLASSES[name])
 
 
+@pytest.mark.parametrize("name", data.CIFAR_ARCHIVES)
+def test_a_data_set_is_available_as_npz_or_once_all_of_it_was_downloaded(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("EPLIB_DATA", str(tmp_path))
+    _, _, folder, train, test, _ = data.CIFAR_ARCHIVES[name]
+    (tmp_path / folder).mkdir()
+    for file in (*train, *test):
+        assert not data.available(name)
+        (tmp_path / folder / file).touch()
+    assert data.available(name) and data.available("sample") and not data.available("fashion-mnist")
+    (tmp_path / "fashion-mnist.npz").touch()
+    assert data.available("fashion-mnist")
+
+
 @pytest.mark.parametrize("split", data.SPLITS)
 def test_truncated_cifar_folder_is_refused(tmp_path, split):
     _, _, folder, train, test, _ = data.CIFAR_ARCHIVES["cifar10"]
