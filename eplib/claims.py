@@ -37,13 +37,14 @@ WORDS = ("supported", "contradicted", "undecided")
 class Claim:
     """words: the claim. published: () -> what the paper gives for it. chapter: slug of the page that tests
     it. judge: (pick) -> ({rival or norm: Verdict}, results that it rests on, one a seed), where
-    pick(needs) is `chapters.choose` of the page's parameters.
+    pick(needs) is `chapters.choose` of the page's parameters. images: whether that page reads images.
     """
 
     words: str
     published: Callable[[], str]
     chapter: str
     judge: Callable[..., Any]
+    images: bool = True
 
 
 @dataclass(frozen=True)
@@ -155,24 +156,28 @@ CLAIMS = (
         lambda: "; ".join(_lead(f, "cnn") for f in CNN_FIGURES),
         "white-box",
         functools.partial(_white_box, ("cnn", "leads")),
+        images=False,
     ),
     Claim(
         "… and than a vision transformer.",
         lambda: "; ".join(_lead(f, "vit") for f in CNN_FIGURES),
         "white-box",
         functools.partial(_white_box, ("vit-8", "leads")),
+        images=False,
     ),
     Claim(
         "… whichever the transformer.",
         lambda: "one architecture was compared",
         "transformers",
         _transformers,
+        images=False,
     ),
     Claim(
         "… and as robust as an adversarially trained CNN.",
         lambda: "“comparable robustness to adversarially-trained DNNs”; " + _behind(CNN_FIGURES[0]),
         "white-box",
         functools.partial(_white_box, (AT, "comparable")),
+        images=False,
     ),
     Claim(
         "The lead holds under a suite of attacks.",
@@ -203,6 +208,7 @@ CLAIMS = (
         _clean_published,
         "networks",
         _clean,
+        images=False,
     ),
     Claim(
         "After 60 free steps nothing changes any more.",
@@ -235,9 +241,9 @@ def judged(scale="best", dataset="default", seeds="all", claims=CLAIMS):
     """[Judged] of every claim, each at the best scale for which its own measurements are stored. Raises
     InputError for parameters that `chapters.choose` refuses; a claim whose networks are not there has none.
     """
-    pick = functools.partial(chapters.choose, scale, dataset, seeds, images=False)
+    pick = functools.partial(chapters.choose, scale, dataset, seeds)
     pick({})
-    return [_judged(c, pick) for c in claims]
+    return [_judged(c, functools.partial(pick, images=c.images)) for c in claims]
 
 
 def _judged(claim, pick):

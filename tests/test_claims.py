@@ -110,6 +110,12 @@ def test_sentences_of_the_built_page_stand_in_their_chapters():
             assert f"<strong>{word}.</strong>{rest}" in chapter, (slug, word, rest)
 
 
+def test_claims_read_images_where_their_chapters_do():
+    for claim in claims.CLAIMS:
+        page = (book.files.ROOT / "book" / f"{claim.chapter}.ipynb").read_text()
+        assert claim.images == ("images=False" not in page), claim.words
+
+
 def test_the_front_page_lists_answers_under_their_titles():
     every = {"Attacks": sentences.BEGINNING + "It holds.", "Everything": claims.answer([judged("supported")])}
     first, second = sentences.front(every).splitlines()
