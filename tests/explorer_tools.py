@@ -104,9 +104,10 @@ def follow(tab, address):
     """Change the address as a link does, and wait until it was heard."""
     tab.evaluate(
         """(address) => new Promise((done) => {
+          const before = location.hash;
           addEventListener("hashchange", () => setTimeout(done), { once: true });
-          setTimeout(done, 1000); // where nothing changes
           location.hash = address;
+          if (location.hash === before) done(); // nothing will be heard
         })""",
         address,
     )
